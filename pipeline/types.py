@@ -1,0 +1,173 @@
+"""The data that travels between stages and from the engine to the handler. Frozen; seconds, samples and shapes are stated.
+
+Knows nothing of models, numpy or buckets: the handler imports this module too.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from pipeline.errors import ErrorDetail
+
+SAMPLE_RATE = 16_000  # Hz; what Whisper, Silero VAD, NeMo and pocketsphinx all take
+
+FORMAT = 1  # version of every document below
+
+Unit = Annotated[float, Field(ge=0, le=1)]
+
+StageName = Literal["transcribing", "generating_output"]
+"""The stages whose artifacts are kept. The names are those of the progress manifest."""
+
+
+class Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class MediaInfo(Frozen):
+    """What decoding learned. ``duration`` in seconds of audio actually decoded; ``channels`` as in the recording."""
+
+    duration: float = Field(ge=0)
+    channels: int = Field(ge=1)
+    container: str
+    codec: str
+
+
+class Span(Frozen):
+    """A stretch of one channel, in seconds from the recording's start; end > start."""
+
+    start: float = Field(ge=0)
+    end: float
+
+
+class Word(Frozen):
+    """One word. ``text`` as the backend wrote it, without surrounding spaces (``country,`` from one that punctuates)."""
+
+    text: str
+    start: float = Field(ge=0)
+    end: float
+    confidence: Unit
+    speaker: int | None = None
+    speaker_confidence: Unit | None = None
+    language: str | None = None
+
+
+class ChannelTranscript(Frozen):
+    """The words of one channel (or of the mono mix), in order of their start. Words may overlap once speakers do."""
+
+    words: tuple[Word, ...]
+    language: str | None = None
+    language_confidence: Unit | None = None
+
+
+class Warning(Frozen):
+    """One entry of Deepgram's ``metadata.warnings``."""
+
+    parameter: str
+    type: str
+    message: str
+
+
+class ModelInfo(Frozen):
+    """One entry of Deepgram's ``metadata.model_info``; ``revision`` is the digest that goes into the stage's recipe."""
+
+    name: str
+    version: str
+    arch: str
+    revision: str
+
+
+class Transcript(Frozen):
+    """Artifact of the stage ``transcribing``. One channel, or one for each of the recording's with ``multichannel``.
+
+    ``punctuated``: the backend writes case and punctuation itself.
+    """
+
+    format: Literal[1] = 1
+    media: MediaInfo
+    channels: tuple[ChannelTranscript, ...]
+    punctuated: bool
+    model: ModelInfo
+    warnings: tuple[Warning, ...] = ()
+
+
+class Facts(Frozen):
+    """What a result's ``metadata`` needs from the pipeline; kept in the job's record beside the results' digest."""
+
+    duration: float
+    channels: int
+    models: tuple[ModelInfo, ...]
+    warnings: tuple[Warning, ...] = ()
+
+
+# ── the engine's side of the pipe ────────────────────────────────────────────────────────────────────────────────────
+
+
+class Ready(Frozen):
+    """The engine can take a job."""
+
+    type: Literal["ready"] = "ready"
+    pid: int
+    versions: dict[str, str] = {}
+
+
+class Media(Frozen):
+    """The source could be opened; ``duration`` (seconds) is the container's claim, None if it makes none."""
+
+    type: Literal["media"] = "media"
+    duration: float | None
+    channels: int
+
+
+class Progress(Frozen):
+    """``percent`` of the stage, 0…100; ``done`` and ``total`` in audio seconds; ``partial`` is the transcript's tail."""
+
+    type: Literal["progress"] = "progress"
+    stage: str
+    percent: float
+    done: float | None = None
+    total: float | None = None
+    partial: str | None = None
+
+
+class StageDone(Frozen):
+    """A stage's artifact lies in the work directory. ``degraded``: why it is poorer than asked for (then never cached).
+
+    ``facts`` comes with the last stage, ``generating_output``, whose artifact is the ``results`` part of the answer.
+    """
+
+    type: Literal["stage_done"] = "stage_done"
+    stage: str
+    artifact: str
+    seconds: float
+    degraded: str | None = None
+    facts: Facts | None = None
+
+
+class Done(Frozen):
+    """Every stage's artifact lies in the work directory."""
+
+    type: Literal["done"] = "done"
+
+
+class Failed(Frozen):
+    """The job failed; the engine itself goes on."""
+
+    type: Literal["failed"] = "failed"
+    error: ErrorDetail
+
+
+Event = Annotated[Ready | Media | Progress | StageDone | Done | Failed, Field(discriminator="type")]
+
+
+class JobRequest(Frozen):
+    """What the handler writes to the engine's stdin, one line a job. The work directory holds the source and any cached artifacts."""
+
+    type: Literal["job"] = "job"
+    work: str
+    source: str  # file name inside ``work``
+    options: dict[str, Any]  # pipeline.options.Options, dumped
+    model: dict[str, Any]  # pipeline.catalog.Model, dumped
+    seed: str  # a digest, from which the utterances' ids are made
+    max_duration: float | None = None  # seconds
