@@ -1,0 +1,207 @@
+"""The engine as the handler sees it: a child process that is started once, kept warm, fed jobs and killed when it must be.
+
+Takes a `JobRequest`, gives events. A crash of the child is `EngineDied`: one attempt, never the worker. Knows nothing of stores.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import logging
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Protocol
+
+from pydantic import TypeAdapter, ValidationError
+
+from handler.clock import Clock
+from handler.errors import EngineDied
+from pipeline.types import Done, Event, Failed, JobRequest, Media, Ready
+
+log = logging.getLogger(__name__)
+
+_EVENT: TypeAdapter[Event] = TypeAdapter(Event)
+_TAIL_LINES = 20  # of the child's stderr, for the message when it dies
+_GRACE_SECONDS = 2.0
+
+# The child sees these variables and no others: no AWS_*, no tokens, no proxies that may carry a password.
+_ALLOWED = {"PATH", "LANG", "LANGUAGE", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "PYTHONPATH", "VIRTUAL_ENV", "SYSTEMROOT"}
+_ALLOWED_PREFIXES = ("LC_", "CUDA_", "NVIDIA_", "OMP_", "MKL_", "CT2_", "OPENBLAS_")
+
+
+class Stopped(Exception):
+    """The caller asked for the job to be stopped; the child was killed."""
+
+
+class Engine(Protocol):
+    """Runs one job at a time. `ChildEngine` is the real one; `handler.fakes` has one for tests."""
+
+    def run(self, request: JobRequest, *, time_limit: Callable[[float | None], float], poll: float) -> Iterator[Event | None]:
+        """Yield the job's events, ending with `Done` or `Failed`; None at least every ``poll`` seconds when there are none.
+
+        ``time_limit`` gives the seconds allowed, from the recording's length (None while unknown). `EngineDied` when the
+        process ends or overruns. Closing the iterator early kills the job.
+        """
+
+    def close(self) -> None:
+        """End the process, if there is one."""
+
+
+class ChildEngine:
+    """``python -m pipeline engine`` behind a pair of pipes."""
+
+    def __init__(self, clock: Clock, *, command: list[str] | None = None, home: Path | None = None) -> None:
+        self._clock = clock
+        self._command = command or [sys.executable, "-m", "pipeline", "engine"]
+        self._home = home
+        self._process: subprocess.Popen[bytes] | None = None
+        self._events: queue.Queue[bytes | None] = queue.Queue()
+        self._tail: collections.deque[str] = collections.deque(maxlen=_TAIL_LINES)
+
+    @property
+    def pid(self) -> int | None:
+        """The child's process id, None while there is none."""
+        return self._process.pid if self._process is not None else None
+
+    def run(self, request: JobRequest, *, time_limit: Callable[[float | None], float], poll: float) -> Iterator[Event | None]:
+        self._send(request)
+        started = self._clock.monotonic()
+        limit = time_limit(None)
+        finished = False
+        try:
+            while True:
+                event = self._next(poll)
+                if isinstance(event, Media):
+                    limit = time_limit(event.duration)
+                finished = isinstance(event, Done | Failed)
+                if not isinstance(event, Ready):
+                    yield event
+                if finished:
+                    return
+                if self._clock.monotonic() - started > limit:
+                    raise EngineDied(
+                        f"the job took longer than its time limit of {limit:.0f} s and was stopped",
+                        "Raise DROPSCRIBE_TIME_LIMIT_FACTOR, or use a smaller model.",
+                    )
+        finally:
+            if not finished:
+                self._kill()
+
+    def close(self) -> None:
+        process = self._process
+        if process is None:
+            return
+        with contextlib.suppress(OSError):
+            if process.stdin is not None:
+                process.stdin.close()
+        try:
+            process.wait(_GRACE_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        self._process = None
+
+    def _send(self, request: JobRequest) -> None:
+        line = request.model_dump_json().encode() + b"\n"
+        for fresh in (False, True):
+            if self._process is None or self._process.poll() is not None:
+                self._start()
+            process = self._process
+            assert process is not None
+            assert process.stdin is not None
+            try:
+                process.stdin.write(line)
+                process.stdin.flush()
+                return
+            except OSError as error:  # it died while idle: no attempt is charged for that
+                self._kill()
+                if fresh:
+                    raise EngineDied(f"the engine could not be started: {self._last_words()}") from error
+
+    def _start(self) -> None:
+        self._kill()
+        read_fd, write_fd = os.pipe()
+        self._events, self._tail = queue.Queue(), collections.deque(maxlen=_TAIL_LINES)
+        try:
+            self._process = subprocess.Popen(
+                [*self._command, "--events-fd", str(write_fd)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                pass_fds=[write_fd],
+                env=child_environment(os.environ, self._home),
+                start_new_session=True,  # a Ctrl-C at the terminal is the handler's to act on
+            )
+        except BaseException:
+            os.close(read_fd)
+            raise
+        finally:
+            os.close(write_fd)
+        threading.Thread(target=_pump, args=(read_fd, self._events), name="engine events", daemon=True).start()
+        threading.Thread(target=_drain, args=(self._process.stderr, self._tail), name="engine log", daemon=True).start()
+
+    def _next(self, poll: float) -> Event | None:
+        try:
+            line = self._events.get(timeout=poll)
+        except queue.Empty:
+            return None
+        if line is None:
+            raise EngineDied(self._death())
+        try:
+            return _EVENT.validate_json(line)
+        except ValidationError as error:
+            raise EngineDied(f"the engine wrote an event that is not one: {line[:200]!r}") from error
+
+    def _death(self) -> str:
+        assert self._process is not None
+        code = self._process.wait()
+        how = f"by signal {signal.Signals(-code).name}" if code < 0 else f"with exit status {code}"
+        reason = " (out of memory?)" if code == -signal.SIGKILL else ""
+        return f"the engine ended {how}{reason}: {self._last_words()}"
+
+    def _last_words(self) -> str:
+        return self._tail[-1] if self._tail else "it said nothing"
+
+    def _kill(self) -> None:
+        if self._process is None:
+            return
+        self._process.kill()
+        self._process.wait()
+        if self._process.stdin is not None:
+            with contextlib.suppress(OSError):
+                self._process.stdin.close()
+        self._process = None
+
+
+def child_environment(environ: dict[str, str] | os._Environ[str], home: Path | None) -> dict[str, str]:
+    """The variables the child may see. Its HOME is the work directory: ``~/.aws`` is not the engine's to read."""
+    kept = {name: value for name, value in environ.items() if name in _ALLOWED or name.startswith(_ALLOWED_PREFIXES)}
+    return {
+        **kept,
+        "HOME": str(home) if home is not None else "/nonexistent",
+        "HF_HUB_OFFLINE": "1",
+        "TRANSFORMERS_OFFLINE": "1",
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+def _pump(read_fd: int, events: queue.Queue[bytes | None]) -> None:
+    with os.fdopen(read_fd, "rb") as file:
+        for line in file:
+            events.put(line)
+    events.put(None)
+
+
+def _drain(stderr: object, tail: collections.deque[str]) -> None:
+    with contextlib.closing(stderr):  # type: ignore[type-var]
+        for line in stderr:  # type: ignore[attr-defined]
+            text = line.decode("utf-8", "replace").rstrip()
+            if text:
+                tail.append(text)
+                log.info("engine: %s", text)

@@ -1,0 +1,84 @@
+"""``dropscribe doctor``: one list of checks, each a small function in its own place.
+
+A new check is one function `Context -> Finding` and one entry in `MACHINE` or `BUCKET`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import click
+from rich.text import Text
+
+from handler.cli.doctor.bucket import bucket_answers, bucket_is_safe, inputs_can_be_listed
+from handler.cli.doctor.engine import default_model, engine_answers
+from handler.cli.doctor.finding import Context, Finding
+from handler.cli.doctor.machine import packages, python_version, settings_known, work_directory
+from handler.cli.failure import explained
+from handler.cli.runtime import Runtime, standard, start_log
+from handler.cli.screen import show, styled, table, write_json
+from handler.errors import EXIT_FAILED
+from handler.settings import load_settings
+
+Check = Callable[[Context], Finding]
+
+MACHINE: tuple[tuple[str, Check], ...] = (
+    ("python", python_version),
+    ("packages", packages),
+    ("settings", settings_known),
+    ("work directory", work_directory),
+    ("model", default_model),
+    ("engine", engine_answers),
+)
+BUCKET: tuple[tuple[str, Check], ...] = (
+    ("bucket", bucket_answers),
+    ("recordings", inputs_can_be_listed),
+    ("conditional writes", bucket_is_safe),
+)
+
+
+@click.command("doctor")
+@click.argument("bucket", required=False)
+@standard
+@click.pass_context
+def command(ctx: click.Context, bucket: str | None, as_json: bool) -> None:
+    """Check this machine, and BUCKET, and say what to do.
+
+    The exit code is 1 if a check failed. Nothing is changed; in a bucket one small object is written and deleted again.
+    """
+    start_log()
+    runtime: Runtime = ctx.obj
+    context = Context(settings=load_settings(), runtime=runtime, url=bucket)
+    found = examine(MACHINE if bucket is None else (*MACHINE, *BUCKET), context)
+    if as_json:
+        rows = [{"name": name, **one.model_dump(mode="json")} for name, one in found]
+        write_json({"ok": not _failed(found), "bucket": bucket, "checks": rows})
+    else:
+        _show(found)
+    if _failed(found):
+        ctx.exit(EXIT_FAILED)
+
+
+def examine(checks: Sequence[tuple[str, Check]], context: Context) -> list[tuple[str, Finding]]:
+    """Each check's name and finding. One that raises has failed, with the error's own words; the others go on."""
+    found = []
+    for name, check in checks:
+        try:
+            found.append((name, check(context)))
+        except Exception as error:
+            line, _ = explained(error)
+            found.append((name, Finding(status="fail", detail=line)))
+    return found
+
+
+def _failed(found: Sequence[tuple[str, Finding]]) -> bool:
+    return any(one.status == "fail" for _, one in found)
+
+
+def _show(found: Sequence[tuple[str, Finding]]) -> None:
+    made = table("CHECK", "", "WHAT WAS FOUND")
+    for name, one in found:
+        made.add_row(name, styled(one.status), Text(one.detail))
+        if one.advice:
+            made.add_row("", "", Text(f"→ {one.advice}", style="bold"))
+    show(made)

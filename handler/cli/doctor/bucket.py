@@ -1,0 +1,41 @@
+"""Checks of a bucket: it answers, it lists, and it keeps the promises that the protocol rests on."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+
+from handler.cli.doctor.finding import Context, Finding
+from handler.errors import NotFound
+from handler.layout import is_recording
+from handler.store.probe import probe
+
+_ENOUGH = 1000  # objects to look at: one page of a listing
+
+
+def bucket_answers(context: Context) -> Finding:
+    bucket = context.bucket
+    started = context.runtime.clock.monotonic()
+    with contextlib.suppress(NotFound):  # an answer like any other
+        bucket.store.get(f"{bucket.layout.state}doctor")
+    milliseconds = (context.runtime.clock.monotonic() - started) * 1000
+    return Finding(status="ok", detail=f"{bucket.store.url} answers in {milliseconds:.0f} ms")
+
+
+def inputs_can_be_listed(context: Context) -> Finding:
+    layout, store = context.bucket.layout, context.bucket.store
+    page = list(itertools.islice(store.list(layout.input), _ENOUGH))
+    count = sum(is_recording(info.key.removeprefix(layout.input)) for info in page)
+    where = context.bucket.where(layout.input)
+    if not count:
+        return Finding(
+            status="ok", detail=f"none yet in {where}", advice="`dropscribe submit` drops some, or copy them there."
+        )
+    return Finding(status="ok", detail=f"{count}{' or more' if len(page) == _ENOUGH else ''} in {where}")
+
+
+def bucket_is_safe(context: Context) -> Finding:
+    """What a worker asks before it starts: create-if-absent and compare-and-swap are honoured."""
+    bucket = context.bucket
+    probe(bucket.store, context.runtime.clock, prefix=f"{bucket.layout.state}probe/")
+    return Finding(status="ok", detail="create-if-absent and compare-and-swap are honoured")

@@ -1,0 +1,213 @@
+"""``dropscribe run``: the pipeline alone. A file in, its transcript out; no bucket, nothing kept.
+
+The engine gets a work directory with a link to the file, so nothing can be written beside it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+from rich.progress import Progress as Bars
+from rich.text import Text
+
+from handler.cli.bucket import given_options
+from handler.cli.failure import as_error
+from handler.cli.runtime import Runtime, standard, start_log
+from handler.cli.screen import note, progress_bars, results
+from handler.clock import Clock
+from handler.errors import CannotWrite
+from handler.layout import job_id_of
+from handler.settings import Settings, load_settings
+from pipeline.catalog import Model, resolve
+from pipeline.errors import EmptyMedia, EngineFailure, OutOfSpace
+from pipeline.formats.deepgram import assemble, metadata_part
+from pipeline.options import Parsed, parse
+from pipeline.plan import GENERATING_OUTPUT, job_digest, stage_plans
+from pipeline.types import Event, Facts, Failed, JobRequest, Media, Progress, StageDone
+
+_POLL_SECONDS = 0.2
+
+
+@click.command("run")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write Deepgram's JSON to this file."
+)
+@click.option(
+    "--option", "pairs", multiple=True, metavar="NAME=VALUE", help="An option of docs/options.md; may be repeated."
+)
+@click.option("--model", help="auto, sphinx, a Whisper model's name, or the path of its folder.")
+@standard
+@click.pass_obj
+def command(
+    runtime: Runtime, file: Path, output: Path | None, pairs: tuple[str, ...], model: str | None, as_json: bool
+) -> None:
+    """Transcribe one FILE here and now, without a bucket.
+
+    Prints the transcript; with --json the whole answer in Deepgram's JSON, with -o into a file. FILE is audio or video
+    and is never changed.
+    """
+    start_log()
+    settings = load_settings(model=model)
+    parsed = parse(("--option", given_options(pairs)))
+    if output is not None:
+        _check_output(output)
+    answer = transcribe(file, parsed, settings, runtime)
+    if output is not None:
+        _write(output, answer)
+    if as_json:
+        sys.stdout.flush()
+        click.echo(answer)
+    elif output is None:
+        _show(answer)
+    if output is not None:
+        note(f"{output} has the transcript.")
+
+
+def transcribe(file: Path, parsed: Parsed, settings: Settings, runtime: Runtime) -> bytes:
+    """The answer in Deepgram's JSON. `PipelineError` as the engine says it, `EngineDied`, `OSError` of the file."""
+    clock = runtime.clock
+    model = resolve(parsed.options.model or settings.model, settings.models, settings.home, trusted=True)
+    if file.stat().st_size == 0:
+        raise EmptyMedia(f"{file} is empty")
+    with file.open("rb") as source:
+        sha256 = hashlib.file_digest(source, "sha256").hexdigest()
+    with _work_directory(settings) as work:
+        facts = _drive(_request(file, work, sha256, parsed, model, settings), settings, runtime, clock)
+        body = (work / stage_plans(sha256, parsed.options, model)[-1].artifact).read_bytes()
+    metadata = metadata_part(
+        facts,
+        request_id=job_id_of(job_digest(sha256, parsed.options, model), sha256),
+        sha256=sha256,
+        created=clock.time(),
+        tags=parsed.options.tag,
+        extra=parsed.options.extra,
+        warnings=parsed.warnings,
+    )
+    return assemble(metadata, body)
+
+
+@contextlib.contextmanager
+def _work_directory(settings: Settings) -> Iterator[Path]:
+    try:
+        settings.work_dir.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(prefix="run-", dir=settings.work_dir))
+    except OSError as error:
+        raise CannotWrite(
+            f"the work directory {settings.work_dir} cannot be used: {error.strerror}",
+            "Set DROPSCRIBE_WORK_DIR to another.",
+        ) from error
+    try:
+        yield work
+    except OSError as error:
+        if OutOfSpace.explains(error):
+            raise OutOfSpace("the work directory's disk is full") from error
+        raise
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _request(file: Path, work: Path, sha256: str, parsed: Parsed, model: Model, settings: Settings) -> JobRequest:
+    source = work / f"source{file.suffix}"
+    source.symlink_to(file.absolute())
+    return JobRequest(
+        work=str(work),
+        source=source.name,
+        options=parsed.options.model_dump(mode="json"),
+        model=model.model_dump(mode="json"),
+        seed=stage_plans(sha256, parsed.options, model)[-1].digest,
+        max_duration=settings.max_duration_seconds,
+    )
+
+
+class _View:
+    """The one progress bar. The stages take turns in it."""
+
+    def __init__(self, bars: Bars, model: str) -> None:
+        self._bars = bars
+        self._task = bars.add_task(f"Starting {model}", total=100.0, note="")
+
+    def show(self, event: Event | None) -> None:
+        if isinstance(event, Media):
+            self._bars.update(self._task, description="Decoding")
+        if isinstance(event, Progress):
+            note = f"{event.done:.0f} s of {event.total:.0f} s" if event.done is not None and event.total else ""
+            words = event.stage.replace("_", " ").capitalize()
+            self._bars.update(self._task, description=words, completed=event.percent, note=note)
+
+
+def _drive(request: JobRequest, settings: Settings, runtime: Runtime, clock: Clock) -> Facts:
+    engine = runtime.engine(clock, Path(request.work))
+    facts: Facts | None = None
+
+    def limit(duration: float | None) -> float:
+        longest = settings.max_duration_seconds
+        return settings.time_limit_seconds + settings.time_limit_factor * min(duration or longest, longest)
+
+    try:
+        with progress_bars() as bars:
+            view = _View(bars, str(request.model["name"]))
+            events = engine.run(request, time_limit=limit, poll=_POLL_SECONDS)
+            with contextlib.closing(events):  # type: ignore[type-var]
+                for event in events:
+                    view.show(event)
+                    if isinstance(event, Failed):
+                        raise as_error(event.error)
+                    if isinstance(event, StageDone) and event.stage == GENERATING_OUTPUT:
+                        facts = event.facts
+    finally:
+        engine.close()
+    if facts is None:
+        raise EngineFailure("the engine finished without a result")
+    return facts
+
+
+def _check_output(output: Path) -> None:
+    """Before minutes are spent on what cannot be written."""
+    folder = output.absolute().parent
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise CannotWrite(
+            f"{output} cannot be written: there is no writable folder {folder}", "Give another path to -o."
+        )
+
+
+def _write(output: Path, answer: bytes) -> None:
+    """Whole or not at all."""
+    temp = output.with_name(f".{output.name}.{os.getpid()}.tmp")
+    try:
+        temp.write_bytes(answer)
+        temp.replace(output)
+    except OSError as error:
+        raise CannotWrite(f"{output} cannot be written: {error.strerror}", "Give another path to -o.") from error
+    finally:
+        temp.unlink(missing_ok=True)
+
+
+def _show(answer: bytes) -> None:
+    """The transcript in paragraphs where it has them; each channel under its number when there are several."""
+    parsed = json.loads(answer)
+    for warning in parsed["metadata"].get("warnings", ()):
+        note(f"Note: {warning['message']}")
+    out = results()
+    for text in transcripts(parsed):
+        out.print(Text(text), soft_wrap=True)
+
+
+def transcripts(answer: dict[str, object]) -> list[str]:
+    """What was said, for people, out of an answer in Deepgram's JSON; one text for each channel."""
+    channels = answer["results"]["channels"]  # type: ignore[index]
+    texts = []
+    for number, channel in enumerate(channels):
+        best = channel["alternatives"][0]
+        text = (best.get("paragraphs") or best)["transcript"].strip() or "(no speech was found)"
+        texts.append(f"Channel {number}:\n{text}" if len(channels) > 1 else text)
+    return texts

@@ -1,0 +1,100 @@
+"""What every command is given: the clock, the ways to a store and to an engine; and the options that all of them have.
+
+Light: `dropscribe --help` imports it. Heavier things are imported when they are asked for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from handler.clock import Clock, SystemClock
+
+if TYPE_CHECKING:
+    from handler.child import Engine
+    from handler.settings import Settings
+    from handler.store.base import Store
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def child_engine(clock: Clock, home: Path) -> Engine:
+    """The real engine: a child process, started at the first job. ``home``: what it sees as its home folder."""
+    from handler.child import ChildEngine
+
+    return ChildEngine(clock, home=home)
+
+
+def store_at(url: str, clock: Clock, settings: Settings) -> Store:
+    """The store that a person means by ``url``. boto3 is imported only for one on S3."""
+    from handler.store.opening import open_store
+
+    return open_store(url, clock, fsync=settings.fsync, settle_seconds=settings.settle_seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """click's ``obj``. Tests pass another clock, a store in memory, a scripted engine."""
+
+    clock: Clock = field(default_factory=SystemClock)
+    store: Callable[[str, Clock, Settings], Store] = store_at
+    engine: Callable[[Clock, Path], Engine] = child_engine
+
+
+def speak_up(command: Command) -> Command:
+    """Adds ``--verbose`` and ``--debug``, which may stand before or after the command's name."""
+    debug = click.option("--debug", is_flag=True, expose_value=False, help="Show tracebacks (also DROPSCRIBE_DEBUG=1).")
+    verbose = click.option(
+        "-v", "--verbose", is_flag=True, expose_value=False, callback=_verbose, is_eager=True, help="Log what happens."
+    )
+    return debug(verbose(command))
+
+
+def standard(command: Command) -> Command:
+    """The options that every command has: ``--json``, ``--verbose`` and ``--debug``."""
+    as_json = click.option("--json", "as_json", is_flag=True, help="Write JSON to stdout, for programs.")
+    return speak_up(as_json(command))
+
+
+def _verbose(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    if value:
+        ctx.find_root().meta["handler.cli.verbose"] = True
+
+
+def start_log(level: int = logging.WARNING) -> None:
+    """Log to stderr, in colour if it is a terminal. ``--verbose`` lowers ``level`` by one step."""
+    context = click.get_current_context(silent=True)
+    if context is not None and context.find_root().meta.get("handler.cli.verbose"):
+        level = min(level, logging.INFO) if level > logging.INFO else logging.DEBUG
+    handler: logging.Handler
+    if sys.stderr.isatty():
+        from rich.logging import RichHandler
+
+        from handler.cli.screen import messages
+
+        handler = RichHandler(console=messages(), show_path=False, log_time_format="[%X]")
+    else:
+        handler = _Stderr()
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s"))
+    handler.set_name("dropscribe")
+    root = logging.getLogger()
+    for old in [old for old in root.handlers if old.get_name() == "dropscribe"]:
+        root.removeHandler(old)
+    root.addHandler(handler)
+    for name in ("handler", "pipeline"):  # not botocore: its INFO is noise
+        logging.getLogger(name).setLevel(level)
+
+
+class _Stderr(logging.Handler):
+    """Writes to what stderr is *now*: a captured one may be closed by the next line."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        with contextlib.suppress(OSError, ValueError):  # nobody listens any more
+            print(self.format(record), file=sys.stderr, flush=True)

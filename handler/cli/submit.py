@@ -1,0 +1,169 @@
+"""``dropscribe submit``: recordings into a bucket, with their options, so that no worker ever sees half of either.
+
+Where the store keeps metadata the options ride on the recording itself, one atomic write; elsewhere they are a
+sidecar, which is written first.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import click
+from rich.progress import Progress as Bars
+
+from handler.cli.bucket import Bucket, given_options, open_bucket
+from handler.cli.follow import Ended, follow
+from handler.cli.runtime import Runtime, standard, start_log
+from handler.cli.screen import note, progress_bars, results, write_json
+from handler.errors import EXIT_FAILED, Usage
+from handler.layout import SIDECAR_SUFFIX, is_recording
+from handler.options import METADATA_NAME
+from handler.store.base import KeepsMetadata
+from handler.types import Source, canonical_json
+from pipeline.errors import EmptyMedia
+from pipeline.options import parse
+
+_METADATA_BYTES = 1800  # S3 takes 2 KB of metadata, names included
+
+
+@click.command("submit")
+@click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path), metavar="FILE...")
+@click.option("--to", "bucket", required=True, metavar="BUCKET", help="Where to drop them.")
+@click.option("--prefix", default="", metavar="FOLDER/", help="A folder under the input prefix.")
+@click.option(
+    "--option", "pairs", multiple=True, metavar="NAME=VALUE", help="An option of docs/options.md, for all of them."
+)
+@click.option("--wait", is_flag=True, help="Wait until they are done, and say where the results are.")
+@click.option(
+    "--timeout", type=click.FloatRange(min=0), metavar="SECONDS", help="With --wait: give up then (exit code 75)."
+)
+@standard
+@click.pass_context
+def command(
+    ctx: click.Context,
+    files: tuple[Path, ...],
+    bucket: str,
+    prefix: str,
+    pairs: tuple[str, ...],
+    wait: bool,
+    timeout: float | None,
+    as_json: bool,
+) -> None:
+    """Drop recordings into a bucket.
+
+    Each keeps its file name; one that is there already is replaced and transcribed anew. With --wait the exit code is 1
+    if any recording failed.
+    """
+    start_log()
+    runtime: Runtime = ctx.obj
+    if timeout is not None and not wait:
+        raise Usage("--timeout is of no use without --wait", "Add --wait.")
+    options = given_options(pairs)
+    parse(("--option", options))  # a mistake is told before anything is uploaded
+    named = keyed(files, prefix)
+    opened = open_bucket(bucket, runtime, make=True)
+    sources = upload(opened, named, options)
+    ended = follow(opened, sources, runtime.clock, timeout) if wait else None
+    if as_json:
+        write_json(_document(opened, named, sources, ended))
+    elif ended is None:
+        where = opened.where(opened.layout.input)
+        note(f"{len(sources)} dropped into {where}; `dropscribe status {bucket}` shows how far they are.")
+    else:
+        _tell(opened, ended)
+    if ended is not None and any(one.status != "completed" for one in ended):
+        ctx.exit(EXIT_FAILED)
+
+
+def keyed(files: Sequence[Path], prefix: str) -> dict[str, Path]:
+    """Each file under its key, relative to the input prefix. `Usage`, `EmptyMedia`: nothing was uploaded yet."""
+    folder = prefix.strip("/") + "/" if prefix.strip("/") else ""
+    named: dict[str, Path] = {}
+    for file in files:
+        if file.is_dir():
+            raise Usage(f"{file} is a folder", f"Name the recordings in it, for example {file}/*.mp3.")
+        key = folder + file.name
+        if not is_recording(key):
+            raise Usage(
+                f"{key} would be taken for no recording", "Dot files and options.json are not: give it another name."
+            )
+        if key in named:
+            raise Usage(
+                f"{named[key]} and {file} have the same name, and one would overwrite the other",
+                "Submit them under two --prefix.",
+            )
+        if file.stat().st_size == 0:
+            raise EmptyMedia(f"{file} is empty", "Nothing was uploaded.")
+        named[key] = file
+    return named
+
+
+def upload(bucket: Bucket, named: Mapping[str, Path], options: Mapping[str, Any]) -> list[Source]:
+    """Drop the files in; gives the versions that were made of them, in order. Store errors pass through."""
+    sources = []
+    with progress_bars() as bars:
+        for key, file in named.items():
+            _drop(bucket, key, file, options, bars)
+            sources.append(bucket.layout.source(bucket.store.head(bucket.layout.input_key(key))))
+    return sources
+
+
+def _drop(bucket: Bucket, key: str, file: Path, options: Mapping[str, Any], bars: Bars) -> None:
+    store, size = bucket.store, file.stat().st_size
+    target = bucket.layout.input_key(key)
+    task = bars.add_task(f"Uploading {key}", total=size, note="")
+    query = urlencode(options, doseq=True)
+    if isinstance(store, KeepsMetadata) and len(query) <= _METADATA_BYTES:
+        metadata = {METADATA_NAME: query} if query else {}
+        store.upload_described(target, file, metadata, lambda count: bars.advance(task, count))
+    else:
+        if options:
+            store.put(target + SIDECAR_SUFFIX, canonical_json(dict(options)))
+        store.upload(target, file)
+    bars.update(task, completed=size, note="uploaded")
+
+
+def _document(
+    bucket: Bucket, named: Mapping[str, Path], sources: Sequence[Source], ended: list[Ended] | None
+) -> dict[str, Any]:
+    inputs = []
+    for place, (file, source) in enumerate(zip(named.values(), sources, strict=True)):
+        end = ended[place] if ended is not None else None
+        inputs.append(
+            {
+                "file": str(file),
+                "key": source.key,
+                "source_id": source.sid,
+                "size": source.size,
+                "status": end.status if end is not None else "queued",
+                "job_id": end.job_id if end is not None else None,
+                "message": end.message if end is not None else "",
+                "result": bucket.where(end.result) if end is not None and end.result else None,
+                "error": bucket.where(end.error) if end is not None and end.error else None,
+                "progress": bucket.where(bucket.layout.progress_key(source.key)),
+            }
+        )
+    return {"bucket": bucket.store.url, "inputs": inputs}
+
+
+def _tell(bucket: Bucket, ended: Sequence[Ended]) -> None:
+    """The last lines: where the results are, on stdout; what failed, on stderr."""
+    out = results()
+    for one in ended:
+        if one.result is not None:
+            out.print(bucket.where(one.result), soft_wrap=True, markup=False)
+    for one in ended:
+        if one.status != "completed":
+            where = f" ({bucket.where(one.error)})" if one.error is not None else ""
+            note(f"{one.source.key} {one.status}: {one.message}{where}")
+
+
+def read_result(bucket: Bucket, ended: Ended) -> dict[str, Any]:
+    """The answer of a completed input, parsed."""
+    assert ended.result is not None
+    answer: dict[str, Any] = json.loads(bucket.store.get(ended.result).body)
+    return answer

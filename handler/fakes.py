@@ -1,0 +1,101 @@
+"""An engine for tests: the real work directory, artifacts and formats, but scripted words instead of a recogniser.
+
+Ships with the package, as the in-memory store does, so that anyone can test what they build on dropscribe. It runs in-process
+and keeps its state per instance.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from handler.errors import EngineDied
+from pipeline.errors import ErrorDetail
+from pipeline.formats.deepgram import facts, results_part
+from pipeline.options import Options
+from pipeline.plan import GENERATING_OUTPUT, TRANSCRIBING, artifact_name
+from pipeline.types import (
+    ChannelTranscript,
+    Done,
+    Event,
+    Failed,
+    JobRequest,
+    Media,
+    MediaInfo,
+    ModelInfo,
+    Progress,
+    StageDone,
+    Transcript,
+    Word,
+)
+
+
+class ScriptedEngine:
+    """Says the SHA-256 of the recording, a few hexadecimal digits a word: equal content gives equal words, other content others.
+
+    ``failures``: errors to answer with, one a job, before any job succeeds; None among them lets the process die instead.
+    ``between``: called with the stage's name before its artifact is written; may raise, advance a clock, or kill.
+    ``ran``: the stages that were really run, in order, over all jobs.
+    """
+
+    def __init__(
+        self,
+        *,
+        failures: Sequence[ErrorDetail | None] = (),
+        between: Callable[[str], None] | None = None,
+        duration: float = 60.0,
+    ) -> None:
+        self._failures = list(failures)
+        self._between = between or (lambda stage: None)
+        self._duration = duration
+        self.ran: list[str] = []
+        self.jobs = 0
+        self.closed = False
+
+    def run(self, request: JobRequest, *, time_limit: Callable[[float | None], float], poll: float) -> Iterator[Event | None]:
+        self.jobs += 1
+        work, options = Path(request.work), Options.model_validate(request.options)
+        if self._failures:
+            failure = self._failures.pop(0)
+            if failure is None:
+                raise EngineDied("the engine ended by signal SIGKILL (out of memory?): it said nothing")
+            yield Failed(error=failure)
+            return
+        kept = work / artifact_name(TRANSCRIBING)
+        if not kept.exists():
+            yield Media(duration=self._duration, channels=1)
+            yield Progress(stage=TRANSCRIBING, percent=50, done=self._duration / 2, total=self._duration, partial="so far")
+            yield None
+            self._between(TRANSCRIBING)
+            kept.write_text(self._transcript(work / request.source, request).model_dump_json(), encoding="utf-8")
+            self.ran.append(TRANSCRIBING)
+            yield StageDone(stage=TRANSCRIBING, artifact=kept.name, seconds=1.0)
+        transcript = Transcript.model_validate_json(kept.read_bytes())
+        self._between(GENERATING_OUTPUT)
+        results = work / artifact_name(GENERATING_OUTPUT)
+        results.write_bytes(results_part(transcript, options, request.seed))
+        self.ran.append(GENERATING_OUTPUT)
+        yield StageDone(stage=GENERATING_OUTPUT, artifact=results.name, seconds=0.1, facts=facts(transcript, options))
+        yield Done()
+
+    def close(self) -> None:
+        self.closed = True
+
+    def _transcript(self, source: Path, request: JobRequest) -> Transcript:
+        digest = hashlib.sha256(source.read_bytes()).hexdigest()
+        texts = [digest[place : place + 8] for place in range(0, 64, 8)]
+        words = tuple(
+            Word(text=text, start=float(place), end=place + 0.5, confidence=0.9) for place, text in enumerate(texts)
+        )
+        return Transcript(
+            media=MediaInfo(duration=self._duration, channels=1, container="wav", codec="pcm_s16le"),
+            channels=(ChannelTranscript(words=words, language="en"),),
+            punctuated=True,
+            model=ModelInfo(
+                name=str(request.model["name"]),
+                version=str(request.model["version"]),
+                arch=str(request.model["arch"]),
+                revision=str(request.model["revision"]),
+            ),
+        )

@@ -1,0 +1,346 @@
+"""The job's record: claim, lease, beat, commit, failure. Design §4, over the one conditional-write helper.
+
+Takes a store and identities; gives a `Lease` or the reason why there is none. Does not know what a job does, nor what is
+published when it ends. Every method may raise `Unavailable` and `AccessDenied`.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from handler.clock import Clock
+from handler.errors import LeaseLost
+from handler.layout import Layout
+from handler.settings import Settings
+from handler.store.base import Found, Store
+from handler.store.swap import Conflict, put_record
+from handler.types import Content, Failure, JobRecord, Subscriber, iso
+from pipeline.errors import ErrorDetail
+from pipeline.types import Facts
+
+log = logging.getLogger(__name__)
+
+MAX_SUBSCRIBERS = 64  # the rest wait for the scan
+KEPT_FAILURES = 10
+EXPIRY_SLACK = 2.0  # seconds: both of the store's times that make an age are whole seconds
+SWAP_TRIES = 20  # each refusal means that somebody else made progress
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What makes a job this job. ``jid`` is the digest of all the rest."""
+
+    jid: str
+    content: Content
+    options: dict[str, Any]
+    model: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Busy:
+    """Somebody else holds a live lease; ``subscribed``: they will publish for this input too."""
+
+    record: JobRecord
+    subscribed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Later:
+    """The job waits for its next attempt, ``seconds`` from now."""
+
+    record: JobRecord
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The record is done or dead; nothing has to run. ``found`` is the very version that says so."""
+
+    record: JobRecord
+    found: Found
+
+
+class Jobs:
+    """Claims jobs for one worker."""
+
+    def __init__(self, store: Store, layout: Layout, clock: Clock, settings: Settings, worker: str) -> None:
+        self.store = store
+        self.layout = layout
+        self.clock = clock
+        self.settings = settings
+        self.worker = worker
+
+    def read(self, jid: str) -> tuple[JobRecord, Found]:
+        """The record as it is now. `NotFound`; ValueError when it is no record of ours."""
+        found = self.store.get(self.layout.job_key(jid))
+        return JobRecord.model_validate_json(found.body), found
+
+    def claim(self, job: Identity, subscriber: Subscriber, store_time: float) -> Lease | Busy | Later | Finished:
+        """Take the job if it is free, join it if it is held. ``store_time``: the store's epoch seconds, as last seen.
+
+        Creating first costs a new job no read at all; every other case starts from what refused the creation.
+        """
+        fresh = self._fresh(job, subscriber, store_time)
+        found: Found | None = None
+        for _ in range(SWAP_TRIES):
+            try:
+                if found is None:
+                    return self._lease(fresh, None, self.clock.monotonic(), store_time)
+                return self._claim_existing(fresh, subscriber, found)
+            except Conflict as conflict:
+                found = conflict.found
+        raise LeaseLost(f"job {job.jid}: the record changed {SWAP_TRIES} times while it was being claimed")
+
+    def reclaim(self, finished: Finished, subscriber: Subscriber) -> Lease:
+        """Run a DONE job again because an artifact of its is gone. `Conflict` when somebody else was faster."""
+        return self._take(finished.record, subscriber, finished.found, {})
+
+    def revive(self, record: JobRecord, found: Found) -> None:
+        """Make a dead, cancelled or degraded job claimable again (``dropscribe retry``). `Conflict` when it changed meanwhile."""
+        again = record.model_copy(
+            update={"state": "waiting", "attempts": 0, "takeovers": 0, "not_before": None, "error": None, "lease_age": 0.0}
+        )
+        self._write(again, found.etag)
+
+    def _fresh(self, job: Identity, subscriber: Subscriber, store_time: float) -> JobRecord:
+        return JobRecord(
+            jid=job.jid,
+            content=job.content,
+            options=job.options,
+            model=job.model,
+            state="running",
+            token=int(store_time),
+            worker=self.worker,
+            lease_seconds=self.settings.lease_seconds,
+            subscribers=(subscriber,),
+            queued_at=subscriber.queued_at,
+            started_at=iso(store_time),
+        )
+
+    def _claim_existing(
+        self, fresh: JobRecord, subscriber: Subscriber, found: Found
+    ) -> Lease | Busy | Later | Finished:
+        try:
+            record = JobRecord.model_validate_json(found.body)
+        except ValidationError:
+            log.error("job %s: its record is unreadable and is written anew", fresh.jid)
+            return self._lease(fresh, found.etag, self.clock.monotonic(), found.store_time)
+        if record.state == "done":
+            return Finished(record, found)
+        if record.state == "dead":
+            # Failed for good, or for this very input: the answer stands. Dropped again after failures that may pass: a new try.
+            known = any(waiting.sid == subscriber.sid for waiting in record.subscribers)
+            if known or not (record.error and record.error.retryable):
+                return Finished(record, found)
+            return self._take(record, subscriber, found, {"attempts": 0, "takeovers": 0, "subscribers": ()})
+        if record.state == "cancelled":
+            return self._take(record, subscriber, found, {"attempts": 0, "takeovers": 0, "subscribers": ()})
+        if record.state == "waiting":
+            if record.not_before is not None and found.store_time < record.not_before:
+                self._join(record, subscriber, found)
+                return Later(record, record.not_before - found.store_time)
+            return self._take(record, subscriber, found, {})
+        if record.worker == self.worker:  # our own claim, whose answer was lost: nobody is at work on it
+            return self._take(record, subscriber, found, {})
+        if record.lease_age + found.age <= record.lease_seconds + EXPIRY_SLACK:
+            return Busy(record, self._join(record, subscriber, found))
+        return self._take_over(record, subscriber, found)
+
+    def _take_over(self, record: JobRecord, subscriber: Subscriber, found: Found) -> Lease | Finished:
+        if record.takeovers < self.settings.max_takeovers:
+            log.warning("job %s: taking over from %s, whose lease ran out", record.jid, record.worker)
+            return self._take(record, subscriber, found, {"takeovers": record.takeovers + 1})
+        error = ErrorDetail(
+            error_class="TooManyTakeovers",
+            code="WORKERS_LOST",
+            message=f"{record.takeovers + 1} workers were lost while they had this job",
+            hint="Look at the workers' logs (out of memory?), then run `dropscribe retry`.",
+            retryable=True,
+        )
+        dead = record.model_copy(
+            update={
+                "state": "dead",
+                "error": error,
+                "token": self._next_token(record, found),
+                "subscribers": _with(record.subscribers, subscriber),
+                "lease_age": 0.0,
+            }
+        )
+        etag, body = self._write(dead, found.etag)
+        return Finished(dead, Found(body, etag, 0.0, found.store_time))
+
+    def _next_token(self, record: JobRecord, found: Found) -> int:
+        return max(int(found.store_time), record.token + 1)
+
+    def _take(self, record: JobRecord, subscriber: Subscriber, found: Found, changes: dict[str, Any]) -> Lease:
+        started = self.clock.monotonic()
+        mine = record.model_copy(
+            update={
+                "state": "running",
+                "token": self._next_token(record, found),
+                "worker": self.worker,
+                "lease_seconds": self.settings.lease_seconds,
+                "lease_age": 0.0,
+                "not_before": None,
+                "started_at": iso(found.store_time),
+                "committed_at": None,
+                "result": None,
+                "facts": None,
+                "error": None,
+                **changes,
+                "subscribers": _with(changes.get("subscribers", record.subscribers), subscriber),
+            }
+        )
+        return self._lease(mine, found.etag, started, found.store_time)
+
+    def _join(self, record: JobRecord, subscriber: Subscriber, found: Found) -> bool:
+        """Add the input to a job that somebody else has. The lease's age is carried over, not renewed."""
+        if any(waiting.sid == subscriber.sid for waiting in record.subscribers):
+            return True
+        if len(record.subscribers) >= MAX_SUBSCRIBERS:
+            return False
+        joined = record.model_copy(
+            update={
+                "subscribers": (*record.subscribers, subscriber),
+                "lease_age": record.lease_age + found.age if record.state == "running" else 0.0,
+            }
+        )
+        self._write(joined, found.etag)
+        return True
+
+    def _lease(self, record: JobRecord, etag: str | None, started: float, store_time: float) -> Lease:
+        written, _ = self._write(record, etag)
+        return Lease(self, record, written, started, store_time)
+
+    def _write(self, record: JobRecord, etag: str | None) -> tuple[str, bytes]:
+        fields = record.model_dump(mode="json", exclude={"nonce"})
+        written = put_record(self.store, self.layout.job_key(record.jid), fields, etag=etag, clock=self.clock)
+        return written.etag, written.body
+
+
+class Lease:
+    """The right to work on a job. Safe to use from the worker's thread and the heart's.
+
+    ``deadline`` is on this machine's monotonic clock and counts from *before* the last accepted write was sent, so the holder
+    stops before anybody else may see the lease as expired.
+    """
+
+    def __init__(self, jobs: Jobs, record: JobRecord, etag: str, started: float, store_time: float) -> None:
+        self._jobs = jobs
+        self._lock = threading.RLock()
+        self._record = record
+        self._etag = etag
+        self._lost = False
+        self._claimed_at = (started, store_time)
+        self.deadline = started + record.lease_seconds
+        self.token = record.token
+
+    @property
+    def record(self) -> JobRecord:
+        """As of the last accepted write; subscribers that joined since are not in it yet."""
+        return self._record
+
+    @property
+    def lost(self) -> bool:
+        """True once somebody else has the job, or the lease may have run out."""
+        return self._lost or self._jobs.clock.monotonic() >= self.deadline
+
+    def beat(self, **pointers: Any) -> JobRecord:
+        """Renew the lease; ``stage``, ``percent`` and ``stages`` ride along. `LeaseLost`."""
+        return self._swap(lambda record: {**pointers})
+
+    def commit(
+        self, result: str, facts: Facts, stages: dict[str, str], degraded: dict[str, str], timings: dict[str, float]
+    ) -> JobRecord:
+        """DONE, by one compare-and-swap: the one moment at which the job's result exists. `LeaseLost`."""
+        return self._swap(
+            lambda record: {
+                "state": "done",
+                "stage": "completed",
+                "percent": 100.0,
+                "result": result,
+                "facts": facts,
+                "stages": stages,
+                "degraded": degraded,
+                "timings": {**record.timings, **timings},
+                "committed_at": self.store_time(),
+                "error": None,
+            }
+        )
+
+    def fail(self, error: ErrorDetail) -> JobRecord:
+        """Charge an attempt: the record then waits for the next one, or is dead. `LeaseLost`."""
+        settings, clock = self._jobs.settings, self._jobs.clock
+
+        def changes(record: JobRecord) -> dict[str, Any]:
+            attempt = record.attempts + 1
+            failure = Failure(attempt=attempt, at=iso(self.store_time()), worker=self._jobs.worker, error=error)
+            dead = not error.retryable or attempt >= settings.max_attempts
+            wait = settings.backoff_seconds * 2 ** (attempt - 1) * (0.5 + clock.random())
+            return {
+                "state": "dead" if dead else "waiting",
+                "stage": "failed" if dead else "queued",
+                "attempts": attempt,
+                "failures": (*record.failures, failure)[-KEPT_FAILURES:],
+                "not_before": None if dead else self.store_time() + wait,
+                "error": error,
+            }
+
+        return self._swap(changes)
+
+    def release(self, wait: float = 0.0) -> JobRecord:
+        """Give the job back without charging an attempt; it may be claimed again after ``wait`` seconds. `LeaseLost`."""
+        return self._swap(
+            lambda record: {"state": "waiting", "not_before": self.store_time() + wait if wait else None}
+        )
+
+    def store_time(self) -> float:
+        """The store's epoch seconds, reckoned on from the claim: exact enough for waits and for the commit's date."""
+        started, store_time = self._claimed_at
+        return store_time + self._jobs.clock.monotonic() - started
+
+    def _swap(self, changes: Callable[[JobRecord], dict[str, Any]]) -> JobRecord:
+        with self._lock:
+            for _ in range(SWAP_TRIES):
+                if self.lost or self._record.state != "running":  # a beat may come just after the commit
+                    raise self._lose()
+                started = self._jobs.clock.monotonic()
+                mine = self._record.model_copy(update={**changes(self._record), "lease_age": 0.0})
+                try:
+                    self._etag, _ = self._jobs._write(mine, self._etag)
+                except Conflict as conflict:
+                    self._adopt(conflict.found)
+                else:
+                    self._record = mine
+                    self.deadline = started + mine.lease_seconds
+                    return mine
+            raise LeaseLost(f"job {self._record.jid}: the record changed {SWAP_TRIES} times during one write")
+
+    def _adopt(self, found: Found | None) -> None:
+        """A refused swap, read again: still ours means that somebody joined; otherwise the lease is lost."""
+        if found is None:
+            raise self._lose()
+        try:
+            theirs = JobRecord.model_validate_json(found.body)
+        except ValidationError:
+            raise self._lose() from None
+        if theirs.token != self.token or theirs.state != "running":
+            raise self._lose()
+        self._record, self._etag = theirs, found.etag
+
+    def _lose(self) -> LeaseLost:
+        self._lost = True
+        return LeaseLost(f"job {self._record.jid}: the lease with token {self.token} is lost")
+
+
+def _with(subscribers: tuple[Subscriber, ...], subscriber: Subscriber) -> tuple[Subscriber, ...]:
+    """One more waits, unless that input waits already. The claimer's own always fits: the limit is for joiners."""
+    if any(waiting.sid == subscriber.sid for waiting in subscribers):
+        return subscribers
+    return (*subscribers, subscriber)

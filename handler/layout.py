@@ -1,0 +1,111 @@
+"""Where everything lies in the bucket, and how inputs and jobs are named. Pure: no requests are made here.
+
+The normative description is docs/format.md.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from dataclasses import dataclass
+from typing import Any
+
+from handler.settings import Settings
+from handler.store.base import Info
+from handler.types import Source, canonical_json
+
+NAMESPACE = uuid.UUID("6f1b2ad1-4f0e-5d0b-9a52-3c8a9d1f7e60")  # of every UUIDv5 that names a job
+
+OPTIONS_FILE = "options.json"
+SIDECAR_SUFFIX = ".options.json"
+BATCH_SUFFIX = ".batch.jsonl"
+_NOT_RECORDINGS = (OPTIONS_FILE, "speakers.json")
+
+
+def digest_of(*parts: Any) -> str:
+    """SHA-256, in hex, of the parts' canonical JSON."""
+    return hashlib.sha256(canonical_json(list(parts))).hexdigest()
+
+
+def job_id_of(jid: str | None, sid: str) -> str:
+    """The id a person sees: UUIDv5 of the job and the input's version. ``jid`` is None for inputs that never became a job."""
+    return str(uuid.uuid5(NAMESPACE, f"{jid or 'none'}:{sid}"))
+
+
+def is_recording(key: str) -> bool:
+    """Whether an object under the input prefix is work. ``key`` is relative to the prefix.
+
+    Folder markers, dot files (or anything in a dot folder), options and speaker names are not; a batch is not a recording.
+    """
+    name = key.rsplit("/", 1)[-1]
+    if not name or any(part.startswith(".") for part in key.split("/")):
+        return False
+    return name not in _NOT_RECORDINGS and not name.endswith((SIDECAR_SUFFIX, BATCH_SUFFIX))
+
+
+def is_options(key: str) -> bool:
+    """Whether an object under the input prefix holds options for others."""
+    name = key.rsplit("/", 1)[-1]
+    return name == OPTIONS_FILE or name.endswith(SIDECAR_SUFFIX)
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Object keys. ``bucket`` is part of every source id: the URL on S3, nothing on a folder, which may be mounted anywhere."""
+
+    bucket: str
+    input: str
+    results: str
+    progress: str
+    errors: str
+    state: str
+
+    @classmethod
+    def of(cls, bucket: str, settings: Settings) -> Layout:
+        return cls(
+            bucket=bucket if bucket.startswith("s3://") else "",
+            input=settings.input_prefix,
+            results=settings.results_prefix,
+            progress=settings.progress_prefix,
+            errors=settings.errors_prefix,
+            state=settings.state_prefix,
+        )
+
+    def source(self, info: Info) -> Source:
+        """The input's version as the protocol names it. Computable from a listing: only what a listing shows goes in."""
+        sid = digest_of(self.bucket, info.key, info.version, info.modified)
+        key = info.key.removeprefix(self.input)
+        return Source(sid=sid, key=key, size=info.size, version=info.version, modified=info.modified)
+
+    def input_key(self, key: str) -> str:
+        return self.input + key
+
+    def result_key(self, key: str) -> str:
+        return f"{self.results}{key}.json"
+
+    def progress_key(self, key: str) -> str:
+        return f"{self.progress}{key}.json"
+
+    def error_key(self, key: str) -> str:
+        return f"{self.errors}{key}.json"
+
+    def source_key(self, sid: str) -> str:
+        return f"{self.state}sources/{sid}.json"
+
+    def job_key(self, jid: str) -> str:
+        return f"{self.state}jobs/{jid}.json"
+
+    def stage_key(self, digest: str) -> str:
+        return f"{self.state}stages/{digest}.json"
+
+    def blob_key(self, sha256: str) -> str:
+        return f"{self.state}blobs/{sha256}"
+
+    def settled_key(self, sid: str) -> str:
+        return f"{self.state}settled/{sid}"
+
+    def dead_key(self, jid: str) -> str:
+        return f"{self.state}dead/{jid}.json"
+
+    def stats_key(self, worker: str) -> str:
+        return f"{self.state}stats/{worker}.json"

@@ -1,0 +1,123 @@
+"""Progress manifests: ``progress/<key>.json``, the one object a person polls.
+
+Written at most every two seconds and on every change of stage. A manifest never replaces one that is newer: the token decides
+between claims of one job, the source's present version between different ones.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pydantic import ValidationError
+
+from handler.clock import Clock
+from handler.layout import Layout
+from handler.store.base import Store
+from handler.store.swap import Conflict, put_bytes
+from handler.types import Manifest, canonical_json
+
+log = logging.getLogger(__name__)
+
+WRITE_TRIES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Wrote:
+    """``etag`` of what lies there now when the write was ours; ``replaced`` is what lay there before, if it was read."""
+
+    etag: str | None
+    replaced: Manifest | None
+
+
+def write_manifest(
+    store: Store,
+    layout: Layout,
+    clock: Clock,
+    manifest: Manifest,
+    *,
+    etag: str | None,
+    is_current: Callable[[], bool],
+) -> Wrote:
+    """Write ``manifest`` unless what lies there is newer. ``etag``: of our own last write, None for the first.
+
+    ``is_current`` asks the store whether the input still is the version this manifest speaks of; it is asked only when what
+    lies there belongs to another job.
+    """
+    key = layout.progress_key(manifest.key)
+    body = canonical_json(manifest.model_dump(mode="json"))
+    replaced: Manifest | None = None
+    for _ in range(WRITE_TRIES):
+        try:
+            return Wrote(put_bytes(store, key, body, etag=etag, clock=clock).etag, replaced)
+        except Conflict as conflict:
+            found = conflict.found
+        if found is None:  # deleted by hand
+            etag = None
+            continue
+        replaced = parse_manifest(found.body)
+        if replaced is not None and not _may_replace(manifest, replaced, is_current):
+            return Wrote(None, replaced)
+        etag = found.etag
+    log.warning("progress of %s: given up after %d refusals", manifest.key, WRITE_TRIES)
+    return Wrote(None, replaced)
+
+
+def parse_manifest(body: bytes) -> Manifest | None:
+    """None when it is no manifest of ours: then it may be replaced."""
+    try:
+        return Manifest.model_validate_json(body)
+    except ValidationError:
+        return None
+
+
+def _may_replace(mine: Manifest, theirs: Manifest, is_current: Callable[[], bool]) -> bool:
+    if mine.job_id == theirs.job_id:
+        return mine.token > theirs.token or (mine.token == theirs.token and not theirs.terminal)
+    if mine.source_id == theirs.source_id:  # the same recording under other options: the later claim
+        return mine.token >= theirs.token
+    return is_current()
+
+
+class ManifestWriter:
+    """Keeps one input's manifest current while its job runs. Not thread-safe: the worker's thread owns it."""
+
+    def __init__(
+        self,
+        store: Store,
+        layout: Layout,
+        clock: Clock,
+        *,
+        least_seconds: float,
+        is_current: Callable[[], bool],
+    ) -> None:
+        self._store = store
+        self._layout = layout
+        self._clock = clock
+        self._least_seconds = least_seconds
+        self._is_current = is_current
+        self._etag: str | None = None
+        self._last: Manifest | None = None
+        self._written_at = float("-inf")
+        self.outdated = False  # something newer lies there: this writer is silent from now on
+        self.replaced: Manifest | None = None  # what the first write found
+
+    def write(self, manifest: Manifest, *, force: bool = False) -> None:
+        """Write if it is time to, or if the stage changed, or with ``force``. Percent never goes back within a token."""
+        last = self._last
+        now = self._clock.monotonic()
+        if self.outdated:
+            return
+        changed = last is None or last.stage != manifest.stage or last.status != manifest.status
+        if not (force or changed) and now - self._written_at < self._least_seconds:
+            return
+        if last is not None and last.token == manifest.token and manifest.percent < last.percent:
+            manifest = manifest.model_copy(update={"percent": last.percent})
+        wrote = write_manifest(
+            self._store, self._layout, self._clock, manifest, etag=self._etag, is_current=self._is_current
+        )
+        if last is None:
+            self.replaced = wrote.replaced
+        self.outdated = wrote.etag is None
+        self._etag, self._last, self._written_at = wrote.etag, manifest, now

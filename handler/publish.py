@@ -1,0 +1,215 @@
+"""What a person sees of a job's end: the result or the error, the last manifest, and then the settled marker.
+
+Every output is written so: take what lies there (at first: nothing), ask whether the source still is the version this is about,
+write on condition that nothing changed; refused ⇒ start over. So an older result never replaces a newer one, and publishing
+again after a crash gives the same bytes. Knows nothing of leases: only committed or dead jobs come here.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import Literal
+
+from handler.clock import Clock
+from handler.errors import BadKey, NotFound, StoreError
+from handler.layout import Layout, job_id_of
+from handler.progress import ManifestWriter, parse_manifest, write_manifest
+from handler.store.base import Store
+from handler.store.swap import Conflict, put_bytes, put_record
+from handler.types import JobRecord, Manifest, SettledMarker, Subscriber, canonical_json, iso
+from pipeline.errors import ErrorDetail
+from pipeline.formats.deepgram import assemble, error_part, metadata_part
+
+log = logging.getLogger(__name__)
+
+WRITE_TRIES = 10
+
+Verdict = Literal["written", "superseded", "older"]
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a job ended, for one of its inputs. ``token``: of the claim, or the store's time when a finished job was noticed."""
+
+    subscriber: Subscriber
+    token: int
+    store_time: float
+    worker: str
+    jid: str | None = None
+    attempts: int = 0
+    cached_stages: tuple[str, ...] = ()
+    timings: tuple[tuple[str, float], ...] = ()
+    started_at: str | None = None
+
+    @property
+    def job_id(self) -> str:
+        return job_id_of(self.jid, self.subscriber.sid)
+
+
+class Publisher:
+    def __init__(self, store: Store, layout: Layout, clock: Clock) -> None:
+        self._store = store
+        self._layout = layout
+        self._clock = clock
+
+    def is_current(self, subscriber: Subscriber) -> bool:
+        """Whether the key still holds the version of the recording that this is about. One HEAD."""
+        try:
+            info = self._store.head(self._layout.input_key(subscriber.key))
+        except NotFound:
+            return False
+        return self._layout.source(info).sid == subscriber.sid
+
+    def completed(
+        self, ending: Ending, record: JobRecord, results: bytes, writer: ManifestWriter | None = None
+    ) -> Verdict:
+        """Publish a committed job's result for one input. ``results``: the value of ``"results"``, as stored."""
+        assert record.facts is not None
+        assert record.committed_at is not None
+        subscriber = ending.subscriber
+        metadata = metadata_part(
+            record.facts,
+            request_id=ending.job_id,
+            sha256=record.content.sha256,
+            created=record.committed_at,
+            tags=subscriber.tag,
+            extra=subscriber.extra,
+            warnings=subscriber.warnings,
+        )
+        key = self._layout.result_key(subscriber.key)
+        try:
+            verdict = self._output(key, assemble(metadata, results), ending)
+            if verdict == "written":
+                manifest = _manifest(ending, record.committed_at, status="completed", result=key)
+                replaced = self._last_manifest(manifest, writer)
+                if record.failures or (replaced is not None and replaced.status == "failed"):
+                    self._store.delete(self._layout.error_key(subscriber.key))
+        except BadKey as error:
+            return self._unpublishable(ending, error)
+        self._settle(ending, "completed" if verdict == "written" else "cancelled", _REASONS[verdict])
+        return verdict
+
+    def failed(
+        self, ending: Ending, error: ErrorDetail, *, dead: JobRecord | None = None, writer: ManifestWriter | None = None
+    ) -> Verdict:
+        """Publish why one input has no result. With ``dead``, the job's record also lies under ``dead/`` afterwards."""
+        subscriber = ending.subscriber
+        failures = [failure.model_dump(mode="json") for failure in dead.failures] if dead is not None else []
+        body = error_part(
+            error, request_id=ending.job_id, key=subscriber.key, attempts=ending.attempts, failures=failures
+        )
+        try:
+            if dead is not None:
+                self._store.put(self._layout.dead_key(dead.jid), canonical_json(dead.model_dump(mode="json")))
+            verdict = self._output(self._layout.error_key(subscriber.key), body, ending)
+            if verdict == "written":
+                self._last_manifest(_manifest(ending, ending.store_time, status="failed", error=error), writer)
+        except BadKey as bad:
+            return self._unpublishable(ending, bad)
+        self._settle(ending, "failed" if verdict == "written" else "cancelled", _REASONS[verdict] or error.message)
+        return verdict
+
+    def gone(self, ending: Ending) -> None:
+        """The input was deleted or overwritten before its job ended."""
+        self._settle(ending, "cancelled", _REASONS["superseded"])
+
+    def _output(self, key: str, body: bytes, ending: Ending) -> Verdict:
+        etag: str | None = None
+        for _ in range(WRITE_TRIES):
+            if not self.is_current(ending.subscriber):
+                return "superseded"
+            try:
+                put_bytes(self._store, key, body, etag=etag, clock=self._clock)
+                return "written"
+            except Conflict as conflict:
+                found = conflict.found
+            if found is not None and found.body == body:
+                return "written"
+            if found is not None and self._newer_claim(ending):
+                return "older"
+            etag = found.etag if found is not None else None
+        raise StoreError(f"{key} changed {WRITE_TRIES} times while it was being written", "Is another program writing there?")
+
+    def _newer_claim(self, ending: Ending) -> bool:
+        """Whether a later claim (`retry` under other options) already speaks for this same version of the input."""
+        try:
+            found = self._store.get(self._layout.progress_key(ending.subscriber.key))
+        except NotFound:
+            return False
+        manifest = parse_manifest(found.body)
+        return (
+            manifest is not None
+            and manifest.source_id == ending.subscriber.sid
+            and manifest.job_id != ending.job_id
+            and manifest.token > ending.token
+        )
+
+    def _last_manifest(self, manifest: Manifest, writer: ManifestWriter | None) -> Manifest | None:
+        if writer is not None:
+            writer.write(manifest, force=True)
+            return writer.replaced
+        # The caller has just asked, and was told that this input is current.
+        wrote = write_manifest(
+            self._store, self._layout, self._clock, manifest, etag=None, is_current=lambda: True
+        )
+        return wrote.replaced
+
+    def _settle(self, ending: Ending, outcome: Literal["completed", "failed", "cancelled"], reason: str) -> None:
+        marker = SettledMarker(
+            key=ending.subscriber.key,
+            sid=ending.subscriber.sid,
+            outcome=outcome,
+            jid=ending.jid,
+            job_id=ending.job_id,
+            reason=reason,
+            settled_at=iso(ending.store_time),
+        )
+        key = self._layout.settled_key(ending.subscriber.sid)
+        try:
+            put_record(self._store, key, marker.model_dump(mode="json"), etag=None, clock=self._clock)
+        except Conflict:
+            log.debug("%s was settled already", ending.subscriber.key)
+
+    def _unpublishable(self, ending: Ending, error: BadKey) -> Verdict:
+        """The store cannot hold an output under this name. Said in the log and in the marker: there is nowhere else."""
+        log.error("%s: %s %s", ending.subscriber.key, error.message, error.hint)
+        self._settle(ending, "failed", f"{error.message} {error.hint}".strip())
+        return "written"
+
+
+_REASONS: dict[Verdict, str] = {
+    "written": "",
+    "superseded": "the recording was deleted or replaced by another version",
+    "older": "a later claim of the same recording has published already",
+}
+
+
+def _manifest(
+    ending: Ending,
+    finished: float,
+    *,
+    status: Literal["completed", "failed"],
+    result: str | None = None,
+    error: ErrorDetail | None = None,
+) -> Manifest:
+    return Manifest(
+        job_id=ending.job_id,
+        source_id=ending.subscriber.sid,
+        key=ending.subscriber.key,
+        status=status,
+        stage=status,
+        percent=100.0 if status == "completed" else 0.0,
+        message="Completed" if error is None else f"{error.message} {error.hint}".strip(),
+        attempt=max(1, ending.attempts),
+        token=ending.token,
+        cached_stages=ending.cached_stages,
+        queued_at=ending.subscriber.queued_at,
+        started_at=ending.started_at,
+        updated_at=iso(ending.store_time),
+        finished_at=iso(finished),
+        timings=dict(ending.timings),
+        worker=ending.worker,
+        result=result,
+        error=error,
+    )

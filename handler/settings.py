@@ -1,0 +1,93 @@
+"""Every setting of a worker: one frozen object, built once in the entry point from ``DROPSCRIBE_*`` variables.
+
+AWS's own names (AWS_ENDPOINT_URL, AWS_PROFILE, …) are boto3's business and are not repeated here.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from handler.errors import SettingsError
+
+Seconds = Annotated[float, Field(gt=0)]
+
+
+class Settings(BaseSettings):
+    """Fields are documented in docs/operations.md's table, which is generated from the descriptions here."""
+
+    model_config = SettingsConfigDict(env_prefix="DROPSCRIBE_", frozen=True, extra="forbid")
+
+    # where things lie in the bucket
+    input_prefix: str = Field("input/", description="where recordings are dropped")
+    results_prefix: str = Field("results/", description="where results are written")
+    progress_prefix: str = Field("progress/", description="where progress manifests are written")
+    errors_prefix: str = Field("errors/", description="where errors are written")
+    state_prefix: str = Field(".dropscribe/v1/", description="where the worker keeps its own records")
+
+    # the lease
+    lease_seconds: Seconds = Field(90, description="a job whose lease was not renewed for so long may be taken over")
+    beat_seconds: Seconds = Field(30, description="how often a lease is renewed; at most a third of the lease")
+    max_attempts: int = Field(3, ge=1, description="failures of the engine before a job is dead")
+    max_takeovers: int = Field(10, ge=1, description="lost leases before a job is dead")
+    backoff_seconds: Seconds = Field(5, description="wait after the first failure; doubles with each, with jitter")
+
+    # the watch
+    scan_seconds: Seconds | None = Field(None, description="pause between scans; default 0.5 on a folder, 2 on S3")
+    scan_idle_seconds: Seconds = Field(15, description="longest pause between scans of an idle S3 bucket")
+    settle_seconds: float = Field(1.0, ge=0, description="a file in a folder is ready when unchanged for so long")
+
+    # limits
+    max_size_bytes: int = Field(8 * 2**30, ge=1, description="largest recording")
+    max_duration_seconds: Seconds = Field(24 * 3600, description="longest recording")
+    time_limit_seconds: Seconds = Field(600, description="time limit of an attempt, before the recording's share")
+    time_limit_factor: float = Field(10, ge=0, description="added to the time limit for each second of the recording")
+
+    # the engine
+    model: str = Field("auto", description="model for jobs that name none: auto, sphinx, or a Whisper model's name")
+    models: str | None = Field(None, description="where models come from: a folder, or hub")
+    home: Path = Field(Path("~/.cache/dropscribe"), description="where fetched models are kept")
+    work_dir: Path = Field(
+        Path(tempfile.gettempdir()) / "dropscribe", description="scratch space; a subfolder per worker"
+    )
+
+    # writing
+    fsync: bool = Field(False, description="flush every write of a folder store to the disk")
+    progress_seconds: Seconds = Field(2.0, description="least time between two writes of a progress manifest")
+    inline_bytes: int = Field(256 * 1024, ge=0, description="artifacts up to this size lie inside their reference")
+    poll_seconds: Seconds = Field(0.2, description="how often a running job looks for a lost lease or a stop signal")
+
+    @field_validator("input_prefix", "results_prefix", "progress_prefix", "errors_prefix", "state_prefix")
+    @classmethod
+    def _prefix(cls, value: str) -> str:
+        if not value.endswith("/") or value.startswith("/") or "//" in value or ".." in value.split("/"):
+            raise ValueError("a prefix ends with one slash and does not begin with one, for example input/")
+        return value
+
+    @field_validator("home", "work_dir")
+    @classmethod
+    def _expand(cls, value: Path) -> Path:
+        return value.expanduser()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Settings:
+        if self.beat_seconds * 3 > self.lease_seconds:
+            raise ValueError("DROPSCRIBE_BEAT_SECONDS must be at most a third of DROPSCRIBE_LEASE_SECONDS")
+        outputs = [self.results_prefix, self.progress_prefix, self.errors_prefix, self.state_prefix]
+        if len({*outputs, self.input_prefix}) < 5 or any(p.startswith(self.input_prefix) for p in outputs):
+            raise ValueError("the prefixes must differ, and none may lie under the input prefix")
+        return self
+
+
+def load_settings(**overrides: object) -> Settings:
+    """The settings from the environment; ``overrides`` (command-line options that were given) win. `SettingsError`."""
+    try:
+        return Settings(**{name: value for name, value in overrides.items() if value is not None})  # type: ignore[arg-type]
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = "DROPSCRIBE_" + "_".join(str(part) for part in first["loc"]).upper() if first["loc"] else "settings"
+        raise SettingsError(f"{name}: {first['msg'].removeprefix('Value error, ')}") from error

@@ -1,0 +1,147 @@
+"""The handler's data: what an input is, who waits for a job, and the job's record. Frozen, versioned, deterministic JSON.
+
+Knows nothing of stores: how a record is claimed and swapped is `handler.job`.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from pydantic import Field
+
+from pipeline.errors import ErrorDetail
+from pipeline.types import Facts, Frozen, Warning
+
+State = Literal["running", "waiting", "done", "dead", "cancelled"]
+Status = Literal["queued", "processing", "completed", "failed", "cancelled"]
+
+
+def iso(epoch: float) -> str:
+    """Epoch seconds as ISO 8601 with milliseconds and Z, Deepgram's form."""
+    return datetime.fromtimestamp(epoch, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def canonical_json(value: Any) -> bytes:
+    """Sorted keys, fixed separators, UTF-8: equal values give equal bytes."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+class Source(Frozen):
+    """One version of one input. ``key`` is relative to the input prefix; ``modified`` in whole epoch seconds."""
+
+    sid: str
+    key: str
+    size: int
+    version: str
+    modified: int
+
+
+class Content(Frozen):
+    """The bytes themselves."""
+
+    sha256: str
+    size: int
+
+
+class Subscriber(Frozen):
+    """An input that waits for a job, with the options that shape only its own copy of the result."""
+
+    sid: str
+    key: str
+    tag: tuple[str, ...] = ()
+    extra: dict[str, str] = {}
+    warnings: tuple[Warning, ...] = ()
+    queued_at: str
+
+
+class Failure(Frozen):
+    """One failed attempt."""
+
+    attempt: int
+    at: str
+    worker: str
+    error: ErrorDetail
+
+
+class JobRecord(Frozen):
+    """``jobs/<jid>.json``: the one mutable record. Written by compare-and-swap only, never deleted as a protocol step.
+
+    ``token`` rises with every claim. ``lease_age`` is the part of the lease, in seconds, that was already used up when
+    somebody other than the holder last wrote the record (a subscriber must not renew a dead worker's lease).
+    ``not_before`` is epoch seconds on the store's clock. ``stages`` maps kept stages to the digests of their recipes.
+    """
+
+    format: Literal[1] = 1
+    jid: str
+    content: Content
+    options: dict[str, Any]
+    model: dict[str, Any]
+    state: State
+    token: int
+    worker: str
+    lease_seconds: float
+    lease_age: float = 0.0
+    attempts: int = 0
+    takeovers: int = 0
+    not_before: float | None = None
+    stage: str = "queued"
+    percent: float = 0.0
+    stages: dict[str, str] = {}
+    degraded: dict[str, str] = {}
+    subscribers: tuple[Subscriber, ...]
+    failures: tuple[Failure, ...] = ()
+    queued_at: str
+    started_at: str
+    committed_at: float | None = None  # epoch seconds, store's clock
+    result: str | None = None  # digest under stages/ of the results part
+    facts: Facts | None = None
+    timings: dict[str, float] = {}  # seconds of each stage that was run for it
+    error: ErrorDetail | None = None
+    nonce: str = ""
+
+
+class SettledMarker(Frozen):
+    """``settled/<sid>``: this version of this input is done with."""
+
+    format: Literal[1] = 1
+    key: str
+    sid: str
+    outcome: Literal["completed", "failed", "cancelled"]
+    jid: str | None = None
+    job_id: str
+    reason: str = ""
+    settled_at: str
+    nonce: str = ""
+
+
+class Manifest(Frozen):
+    """``progress/<key>.json``: the one object a person polls. Percent is 0…100 and never goes back within a token."""
+
+    format: Literal[1] = 1
+    job_id: str
+    source_id: str
+    key: str
+    status: Status
+    stage: str
+    percent: float = Field(ge=0, le=100)
+    message: str
+    eta_seconds: float | None = None
+    attempt: int = 1
+    token: int
+    stages: dict[str, float] = {}
+    cached_stages: tuple[str, ...] = ()
+    partial: dict[str, Any] | None = None
+    queued_at: str
+    started_at: str | None = None
+    updated_at: str
+    finished_at: str | None = None
+    timings: dict[str, float] = {}
+    worker: str
+    result: str | None = None
+    error: ErrorDetail | None = None
+
+    @property
+    def terminal(self) -> bool:
+        return self.status in ("completed", "failed", "cancelled")

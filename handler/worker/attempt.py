@@ -1,0 +1,277 @@
+"""One attempt at a claimed job: fill the work directory from the cache, let the engine do the rest, keep what it finishes.
+
+Takes a lease; gives the committed record and its results part, or the record after a failure. The lease is renewed by the
+heart's own thread throughout; the moment it is lost the engine is killed and nothing more is written.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from handler.cache import Hit, StageCache
+from handler.child import Engine
+from handler.clock import Clock
+from handler.errors import HandlerError, LeaseLost, StoreError, Unavailable
+from handler.job import Lease
+from handler.layout import digest_of
+from handler.settings import Settings
+from handler.types import JobRecord
+from handler.worker.report import Report
+from pipeline.catalog import Model
+from pipeline.errors import EngineFailure, ErrorDetail, OutOfSpace, PipelineError
+from pipeline.options import Options
+from pipeline.plan import GENERATING_OUTPUT, TRANSCRIBING, StagePlan, stage_plans
+from pipeline.types import Done, Event, Facts, Failed, JobRequest, Media, Progress, StageDone
+
+log = logging.getLogger(__name__)
+
+_BEAT_RETRY_SECONDS = 2.0  # after a beat that got no answer
+
+
+class Interrupted(HandlerError):
+    """The worker was told to stop: the lease was released, what is finished is cached."""
+
+    retryable = True
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """The job is done. ``results`` are the stored bytes of the results part; ``ran``: stages that were not in the cache."""
+
+    record: JobRecord
+    results: bytes
+    cached: tuple[str, ...]
+    timings: dict[str, float]
+    saved_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class NotDone:
+    """The attempt failed; the record says whether another one follows."""
+
+    record: JobRecord
+    error: ErrorDetail
+
+
+@dataclass(slots=True)
+class _Course:
+    """What this attempt has so far. Owned by the worker's thread."""
+
+    digests: dict[str, str] = field(default_factory=dict)
+    degraded: dict[str, str] = field(default_factory=dict)
+    timings: dict[str, float] = field(default_factory=dict)
+    cached: list[str] = field(default_factory=list)
+    saved_seconds: float = 0.0
+    facts: Facts | None = None
+
+
+class Attempt:
+    """One per claim. ``fetch`` brings the recording when a stage needs it and it is not at hand yet."""
+
+    def __init__(
+        self,
+        *,
+        lease: Lease,
+        options: Options,
+        model: Model,
+        cache: StageCache,
+        engine: Engine,
+        clock: Clock,
+        settings: Settings,
+        scratch: Path,
+        report: Report,
+        stop: threading.Event,
+        fetch: Callable[[], Path],
+    ) -> None:
+        self._lease = lease
+        self._options = options
+        self._model = model
+        self._cache = cache
+        self._engine = engine
+        self._clock = clock
+        self._settings = settings
+        self._work = scratch / f"{lease.record.jid[:16]}-{lease.token}"
+        self._report = report
+        self._stop = stop
+        self._fetch = fetch
+        self._course = _Course()
+        self._plans = {plan.name: plan for plan in stage_plans(lease.record.content.sha256, options, model)}
+
+    def run(self) -> Committed | NotDone:
+        """`LeaseLost` and `Interrupted` leave nothing to publish; store errors pass through with the lease released."""
+        try:
+            self._work.mkdir(parents=True, exist_ok=True)
+            with _beating(self._lease, self._clock, self._settings.beat_seconds, self._report):
+                return self._attempt()
+        except LeaseLost:
+            raise
+        except Interrupted:
+            self._release()
+            raise
+        except StoreError:
+            # Not the job's fault: no attempt is charged, and another worker may have better luck.
+            self._release(wait=self._settings.backoff_seconds)
+            raise
+        finally:
+            shutil.rmtree(self._work, ignore_errors=True)
+
+    def _attempt(self) -> Committed | NotDone:
+        try:
+            return self._commit(self._results())
+        except _JobFailed as failed:
+            error = failed.error
+        except (LeaseLost, Interrupted, StoreError):
+            raise
+        except (HandlerError, PipelineError) as failed:  # the engine died or overran; the disk is full
+            error = failed.to_detail()
+        except OSError as failed:
+            full = OutOfSpace.explains(failed)
+            error = (OutOfSpace("the work directory's disk is full") if full else EngineFailure(str(failed))).to_detail()
+        return NotDone(self._lease.fail(error), error)
+
+    def _release(self, wait: float = 0.0) -> None:
+        with contextlib.suppress(HandlerError):  # then it ages out
+            self._lease.release(wait)
+
+    def _results(self) -> bytes:
+        """The results part: from the cache, or by way of the engine."""
+        plan = self._plans[GENERATING_OUTPUT]
+        first_claim = self._lease.record.takeovers == 0 and self._lease.record.attempts == 0
+        if not (first_claim and not self._lease.record.stages):
+            hit = self._cached(plan)  # a worker may have died between keeping the results and committing them
+            if hit is not None and hit.reference.facts is not None:
+                self._course.facts = hit.reference.facts
+                return hit.body
+        transcript = self._cached(self._plans[TRANSCRIBING])
+        if transcript is not None:
+            (self._work / self._plans[TRANSCRIBING].artifact).write_bytes(transcript.body)
+            source = ""
+        else:
+            source = self._bring_recording()
+        self._drive(source)
+        return (self._work / plan.artifact).read_bytes()
+
+    def _cached(self, plan: StagePlan) -> Hit | None:
+        hit = self._cache.get(plan.digest)
+        if hit is not None:
+            self._course.digests[plan.name] = plan.digest
+            self._course.cached.append(plan.name)
+            self._course.saved_seconds += hit.reference.seconds
+            self._report.cached(plan.name)
+        return hit
+
+    def _bring_recording(self) -> str:
+        self._report.stage("downloading")
+        path = self._fetch()
+        target = self._work / f"source{path.suffix}"
+        path.replace(target)
+        return target.name
+
+    def _drive(self, source: str) -> None:
+        request = JobRequest(
+            work=str(self._work),
+            source=source,
+            options=self._options.model_dump(mode="json"),
+            model=self._model.model_dump(mode="json"),
+            seed=self._plans[GENERATING_OUTPUT].digest,
+            max_duration=self._settings.max_duration_seconds,
+        )
+        events = self._engine.run(request, time_limit=self._time_limit, poll=self._settings.poll_seconds)
+        with contextlib.closing(events):  # type: ignore[type-var]
+            for event in events:
+                self._look_around()
+                if event is not None:
+                    self._on(event)
+
+    def _look_around(self) -> None:
+        if self._lease.lost:
+            raise LeaseLost(f"job {self._lease.record.jid}: the lease was lost while the engine was at work")
+        if self._stop.is_set():
+            raise Interrupted("the worker is stopping")
+
+    def _on(self, event: Event) -> None:
+        match event:
+            case Media():
+                self._report.media(event.duration)
+            case Progress():
+                self._report.progress(event)
+            case StageDone():
+                self._keep(event)
+            case Failed():
+                raise _JobFailed(event.error)
+            case Done():
+                pass
+
+    def _keep(self, done: StageDone) -> None:
+        """Carry a finished artifact to the bucket. A degraded one goes under a name of its own, which no other job looks up."""
+        plan = self._plans.get(done.stage)
+        self._course.timings[done.stage] = round(done.seconds, 3)
+        if done.degraded is not None:
+            self._course.degraded[done.stage] = done.degraded
+        if plan is None:
+            return
+        digest = plan.digest
+        if self._course.degraded:
+            digest = digest_of("degraded", digest, self._lease.record.jid, self._lease.token)
+        artifact = self._work / plan.artifact
+        stored = self._cache.put(digest, plan.name, artifact, seconds=done.seconds, facts=done.facts)
+        self._course.digests[plan.name] = digest
+        if done.facts is not None:
+            self._course.facts = stored.facts or done.facts
+        self._report.done(done.stage, done.seconds)
+
+    def _commit(self, results: bytes) -> Committed:
+        course = self._course
+        if course.facts is None:
+            raise _JobFailed(EngineFailure("the engine finished without saying what the result's metadata needs").to_detail())
+        record = self._lease.commit(
+            course.digests[GENERATING_OUTPUT], course.facts, dict(course.digests), dict(course.degraded), dict(course.timings)
+        )
+        return Committed(record, results, tuple(course.cached), dict(course.timings), course.saved_seconds)
+
+    def _time_limit(self, duration: float | None) -> float:
+        settings = self._settings
+        if duration is None:
+            duration = settings.max_duration_seconds
+        return settings.time_limit_seconds + settings.time_limit_factor * min(duration, settings.max_duration_seconds)
+
+
+class _JobFailed(Exception):
+    def __init__(self, error: ErrorDetail) -> None:
+        super().__init__(error.message)
+        self.error = error
+
+
+@contextlib.contextmanager
+def _beating(lease: Lease, clock: Clock, seconds: float, report: Report) -> Iterator[None]:
+    """Renew the lease from a thread of its own until the block ends. A lost lease ends the thread; `Lease.lost` tells."""
+    over = threading.Event()
+
+    def beat() -> None:
+        pause = seconds
+        while not clock.wait(over, pause):
+            try:
+                lease.beat(**report.pointers())
+                pause = seconds
+            except LeaseLost:
+                return
+            except Unavailable as error:
+                log.warning("heartbeat: %s", error.message)
+                pause = min(seconds, _BEAT_RETRY_SECONDS)
+            except StoreError as error:
+                log.error("heartbeat: %s %s", error.message, error.hint)
+                pause = seconds
+
+    thread = threading.Thread(target=beat, name="heart", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()

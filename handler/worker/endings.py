@@ -1,0 +1,126 @@
+"""How a job's end reaches everybody who waits for it: which inputs, with which token, and what is counted.
+
+Between the loop, which knows why a job ended, and `handler.publish`, which knows how one input's outputs are written.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from dataclasses import dataclass
+
+from handler.job import Lease
+from handler.publish import Ending, Publisher
+from handler.stats import Stats
+from handler.types import JobRecord, Subscriber
+from handler.worker.attempt import Committed
+from handler.worker.intake import Noticed
+from handler.worker.report import Report
+from pipeline.errors import ErrorDetail
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """What a worker did: inputs by outcome."""
+
+    completed: int = 0
+    cached: int = 0  # of the completed: without any stage run for them
+    failed: int = 0
+
+
+class Endings:
+    def __init__(self, publisher: Publisher, worker: str) -> None:
+        self.stats = Stats()
+        self._publisher = publisher
+        self._worker = worker
+        self._counts: Counter[str] = Counter()
+
+    @property
+    def tally(self) -> Tally:
+        return Tally(**self._counts)
+
+    def committed(self, outcome: Committed, lease: Lease, report: Report) -> None:
+        """A job that was run here: publish for everybody who waits for it."""
+        record = outcome.record
+        self.stats.job(hits=len(outcome.cached), saved=outcome.saved_seconds, stages=outcome.timings)
+        for subscriber in record.subscribers:
+            ending = Ending(
+                subscriber=subscriber,
+                token=lease.token,
+                store_time=lease.store_time(),
+                worker=self._worker,
+                jid=record.jid,
+                attempts=record.attempts + 1,
+                cached_stages=outcome.cached,
+                timings=tuple(outcome.timings.items()),
+                started_at=record.started_at,
+            )
+            self._publisher.completed(ending, record, outcome.results, report.writer(subscriber))
+            self._counts["completed"] += 1
+
+    def known(self, noticed: Noticed, subscriber: Subscriber, record: JobRecord, results: bytes) -> None:
+        """A job that was done before: publish for this input alone."""
+        log.info("%s: known already, job %s", subscriber.key, record.jid[:16])
+        ending = Ending(
+            subscriber=subscriber,
+            token=max(record.token, int(noticed.info.store_time)),
+            store_time=noticed.info.store_time,
+            worker=self._worker,
+            jid=record.jid,
+            attempts=record.attempts + 1,
+            cached_stages=tuple(record.stages),
+            started_at=subscriber.queued_at,
+        )
+        self._publisher.completed(ending, record, results)
+        self.stats.job(hits=len(record.stages), saved=sum(record.timings.values()), stages={})
+        self._counts["completed"] += 1
+        self._counts["cached"] += 1
+
+    def dead(self, record: JobRecord, lease: Lease, report: Report) -> None:
+        """A job that died here: everybody who waits for it is told."""
+        for subscriber in record.subscribers:
+            ending = self._of_dead(record, subscriber, lease.token, lease.store_time())
+            self._failed(ending, _error_of(record), record, report)
+
+    def known_dead(self, noticed: Noticed, subscriber: Subscriber, record: JobRecord) -> None:
+        """A job that had died before: this input is told."""
+        store_time = noticed.info.store_time
+        token = max(record.token, int(store_time))
+        self._failed(self._of_dead(record, subscriber, token, store_time), _error_of(record), record, None)
+
+    def refused(self, noticed: Noticed, subscriber: Subscriber, error: ErrorDetail, attempts: int) -> None:
+        """An input that never became a job."""
+        store_time = noticed.info.store_time
+        ending = Ending(
+            subscriber=subscriber,
+            token=int(store_time),
+            store_time=store_time,
+            worker=self._worker,
+            attempts=attempts,
+        )
+        self._failed(ending, error, None, None)
+
+    def _of_dead(self, record: JobRecord, subscriber: Subscriber, token: int, store_time: float) -> Ending:
+        return Ending(
+            subscriber=subscriber,
+            token=token,
+            store_time=store_time,
+            worker=self._worker,
+            jid=record.jid,
+            attempts=record.attempts,
+            started_at=record.started_at,
+        )
+
+    def _failed(self, ending: Ending, error: ErrorDetail, dead: JobRecord | None, report: Report | None) -> None:
+        log.error("%s: failed: %s %s", ending.subscriber.key, error.message, error.hint)
+        writer = report.writer(ending.subscriber) if report is not None else None
+        self._publisher.failed(ending, error, dead=dead, writer=writer)
+        self._counts["failed"] += 1
+
+
+def _error_of(record: JobRecord) -> ErrorDetail:
+    return record.error or ErrorDetail(
+        error_class="EngineFailure", code="INTERNAL_SERVER_ERROR", message="the job's record gives no reason"
+    )

@@ -1,0 +1,164 @@
+"""From a key in a listing to a job's identity: HEAD, options, model, content hash. Nothing is claimed here.
+
+The recording is downloaded only when nobody has hashed this version of it before and the store does not vouch for a hash.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Set
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pydantic import ValidationError
+
+from handler.clock import Clock
+from handler.errors import NotFound, TooLarge
+from handler.job import Identity
+from handler.layout import Layout
+from handler.options import OptionsFinder
+from handler.settings import Settings
+from handler.store.base import Info, Store
+from handler.store.swap import Conflict, put_record
+from handler.types import Content, Source, Subscriber, iso
+from pipeline.catalog import Model, resolve
+from pipeline.errors import EmptyMedia, OutOfSpace
+from pipeline.options import Options, Parsed
+from pipeline.plan import job_digest
+from pipeline.types import Frozen
+
+log = logging.getLogger(__name__)
+
+
+class SourceRecord(Frozen):
+    """``sources/<sid>.json``: the content's hash, so that no version of an input is hashed twice."""
+
+    format: Literal[1] = 1
+    sid: str
+    key: str
+    sha256: str
+    size: int
+    nonce: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Noticed:
+    """An input as it is now. ``info`` comes from a HEAD, so it has the object's metadata and the store's time."""
+
+    info: Info
+    source: Source
+    subscriber: Subscriber  # without what the options add
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A job's identity, and the recording when it had to be downloaded to learn it."""
+
+    identity: Identity
+    options: Options
+    model: Model
+    subscriber: Subscriber
+    recording: Path | None
+
+
+class Intake:
+    def __init__(self, store: Store, layout: Layout, clock: Clock, settings: Settings, scratch: Path) -> None:
+        self._store = store
+        self._layout = layout
+        self._clock = clock
+        self._settings = settings
+        self._scratch = scratch
+        self._finder = OptionsFinder(store, layout, clock)
+
+    def notice(self, key: str) -> Noticed:
+        """HEAD before believing anything. `NotFound` when the input is gone."""
+        info = self._store.head(key)
+        source = self._layout.source(info)
+        subscriber = Subscriber(sid=source.sid, key=source.key, queued_at=iso(source.modified))
+        return Noticed(info, source, subscriber)
+
+    def check(self, noticed: Noticed) -> None:
+        """`EmptyMedia` and `TooLarge`, before a byte is downloaded."""
+        size = noticed.info.size
+        if size == 0:
+            raise EmptyMedia(f"{noticed.source.key} is empty")
+        if size > self._settings.max_size_bytes:
+            raise TooLarge(f"{noticed.source.key} has {size:,} bytes; the limit is {self._settings.max_size_bytes:,}")
+
+    def options(self, noticed: Noticed, present: Set[str] | None) -> tuple[Parsed, Subscriber]:
+        """The input's options, and its subscriber entry with what they add to its own copy of the result. `OptionsError`."""
+        parsed = self._finder.find(noticed.info, present=present)
+        options = parsed.options
+        subscriber = noticed.subscriber.model_copy(
+            update={"tag": tuple(options.tag), "extra": dict(options.extra), "warnings": parsed.warnings}
+        )
+        return parsed, subscriber
+
+    def identify(self, noticed: Noticed, parsed: Parsed, subscriber: Subscriber) -> Work:
+        """The job this input is. `ModelUnavailable`, `OptionsError`, `OutOfSpace`, `Changed`, `NotFound`."""
+        model = self.model(parsed.options.model)
+        content, recording = self._content(noticed)
+        jid = job_digest(content.sha256, parsed.options, model)
+        identity = Identity(
+            jid=jid,
+            content=content,
+            options=parsed.options.model_dump(mode="json", exclude={"tag", "extra"}),
+            model=model.model_dump(mode="json"),
+        )
+        return Work(identity, parsed.options, model, subscriber, recording)
+
+    def model(self, name: str | None) -> Model:
+        """The catalog's answer; a job that names no model gets the worker's. `ModelUnavailable`, `OptionsError`."""
+        return resolve(name or self._settings.model, self._settings.models, self._settings.home)
+
+    def download(self, info: Info) -> tuple[Path, str]:
+        """The recording's file in the scratch folder, and its SHA-256. `OutOfSpace`, `Changed`, `NotFound`."""
+        self._scratch.mkdir(parents=True, exist_ok=True)
+        path = self._scratch / f"{self._clock.new_id()}{_suffix(info.key)}"
+        try:
+            return path, self._store.download(info, path)
+        except OSError as error:
+            path.unlink(missing_ok=True)
+            if OutOfSpace.explains(error):
+                raise OutOfSpace(f"the work directory's disk has no room for {info.size:,} bytes") from error
+            raise
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+
+    def _content(self, noticed: Noticed) -> tuple[Content, Path | None]:
+        info, sid = noticed.info, noticed.source.sid
+        known = self._known(sid)
+        if known is not None:
+            return known, None
+        if info.sha256 is not None:
+            content, path = Content(sha256=info.sha256, size=info.size), None
+        else:
+            path, sha256 = self.download(info)
+            content = Content(sha256=sha256, size=info.size)
+        record = SourceRecord(sid=sid, key=noticed.source.key, sha256=content.sha256, size=content.size)
+        try:
+            fields = record.model_dump(mode="json", exclude={"nonce"})
+            put_record(self._store, self._layout.source_key(sid), fields, etag=None, clock=self._clock)
+        except Conflict:
+            log.debug("%s: another worker hashed it too", record.key)
+        return content, path
+
+    def _known(self, sid: str) -> Content | None:
+        try:
+            found = self._store.get(self._layout.source_key(sid))
+        except NotFound:
+            return None
+        try:
+            record = SourceRecord.model_validate_json(found.body)
+        except ValidationError:
+            log.warning("sources/%s is unreadable: the recording is hashed again", sid)
+            return None
+        return Content(sha256=record.sha256, size=record.size)
+
+
+def _suffix(key: str) -> str:
+    """The key's extension where it is harmless: some containers are told apart by it alone."""
+    suffix = Path(key.rsplit("/", 1)[-1]).suffix
+    return suffix if suffix[1:].isascii() and suffix[1:].isalnum() and len(suffix) <= 8 else ""

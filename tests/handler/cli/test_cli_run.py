@@ -1,0 +1,124 @@
+"""``dropscribe run``: a file in, its transcript out."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+from cli_rig import Cli, one_line
+
+from pipeline.errors import ErrorDetail, UnreadableMedia
+
+
+def test_prints_the_transcript(cli: Cli, recording: Path) -> None:
+    """Without options the words go to stdout, and nothing else does."""
+    result = cli("run", recording)
+    assert result.exit_code == 0, result.stderr
+    words = hashlib.sha256(recording.read_bytes()).hexdigest()
+    assert [words[:8], words[8:16]] == result.stdout.lower().replace(".", "").split()[:2]
+
+
+def test_json_is_the_whole_answer(cli: Cli, recording: Path) -> None:
+    """--json gives Deepgram's JSON, assembled as a worker does: the file's SHA-256, tags, and an id made of the job."""
+    answer = cli.json("run", recording, "--option", "tag=a", "--option", "tag=b", "--option", "utterances=false")
+    assert answer["metadata"]["sha256"] == hashlib.sha256(recording.read_bytes()).hexdigest()
+    assert answer["metadata"]["tags"] == ["a", "b"]
+    assert answer["metadata"]["duration"] == 60.0
+    assert "utterances" not in answer["results"]
+    assert answer["results"]["channels"][0]["alternatives"][0]["words"]
+    again = cli.json("run", recording)
+    other = cli.json("run", recording, "--option", "paragraphs=false")
+    assert again["metadata"]["request_id"] != other["metadata"]["request_id"]
+    assert again["metadata"]["request_id"] == cli.json("run", recording)["metadata"]["request_id"]
+
+
+def test_output_file(cli: Cli, recording: Path, tmp_path: Path) -> None:
+    """-o writes the answer into a file, says so, and leaves stdout alone."""
+    out = tmp_path / "talk.json"
+    result = cli("run", recording, "-o", out)
+    assert result.exit_code == 0, result.stderr
+    assert json.loads(out.read_bytes())["results"]["channels"]
+    assert result.stdout == ""
+    assert str(out) in result.stderr
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def test_the_file_is_never_touched(cli: Cli, recording: Path, tmp_path: Path) -> None:
+    """FILE keeps its bytes, its times and its neighbours; the work directory is emptied."""
+    recording.chmod(0o444)
+    before = (recording.read_bytes(), recording.stat().st_mtime_ns, recording.stat().st_nlink)
+    neighbours = set(recording.parent.iterdir())
+    assert cli("run", recording).exit_code == 0
+    assert (recording.read_bytes(), recording.stat().st_mtime_ns, recording.stat().st_nlink) == before
+    assert set(recording.parent.iterdir()) - neighbours <= {tmp_path / "work"}
+    assert list((tmp_path / "work").iterdir()) == []
+    assert cli.engines[0].closed
+
+
+def test_a_relative_path_works(cli: Cli, recording: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file may be named from where one stands."""
+    monkeypatch.chdir(recording.parent)
+    assert cli("run", recording.name).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (UnreadableMedia("that is no recording").to_detail(), 1),
+        (ErrorDetail(error_class="ModelUnavailable", code="X", message="no weights", hint="Fetch them."), 69),
+        (ErrorDetail(error_class="OptionsError", code="X", message="English only"), 2),
+        (ErrorDetail(error_class="SomethingNew", code="X", message="a newer engine's error"), 1),
+        (None, 1),
+    ],
+    ids=["media", "model", "options", "unknown", "died"],
+)
+def test_failures_of_the_engine(
+    cli: Cli, recording: Path, tmp_path: Path, error: ErrorDetail | None, code: int
+) -> None:
+    """Whatever the engine answers is one line with its hint and a documented exit code; no output file appears."""
+    cli.failures = [error]
+    out = tmp_path / "out.json"
+    result = cli("run", recording, "-o", out)
+    assert result.exit_code == code
+    assert (error.message if error else "the engine ended") in one_line(result)
+    assert not out.exists()
+    assert cli.engines[0].closed
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "told"),
+    [
+        (["--option", "langage=en"], 2, "language"),
+        (["--option", "diarize"], 2, "NAME=VALUE"),
+        (["--model", "large-v3"], 69, "large-v3"),
+        (["--model", "no-such-model"], 2, "no-such-model"),
+        (["-o", "/nowhere/at/all/x.json"], 73, "/nowhere/at/all"),
+    ],
+)
+def test_mistakes_are_told_before_the_engine_starts(
+    cli: Cli, recording: Path, args: list[str], code: int, told: str
+) -> None:
+    """An option, a model or an output that cannot be costs no transcription."""
+    result = cli("run", recording, *args)
+    assert result.exit_code == code
+    assert told in one_line(result)
+    assert cli.engines == []
+
+
+def test_an_empty_file_is_told(cli: Cli, tmp_path: Path) -> None:
+    """A file without bytes is an error that says so."""
+    empty = tmp_path / "empty.wav"
+    empty.touch()
+    result = cli("run", empty)
+    assert result.exit_code == 1
+    assert "is empty" in one_line(result)
+
+
+def test_a_work_directory_that_cannot_be(cli: Cli, recording: Path) -> None:
+    """A work directory that cannot be made is named, with the setting that moves it."""
+    cli.env["DROPSCRIBE_WORK_DIR"] = f"{recording}/below"
+    result = cli("run", recording)
+    assert result.exit_code == 73
+    assert "DROPSCRIBE_WORK_DIR" in one_line(result)
