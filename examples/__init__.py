@@ -1,0 +1,1 @@
+"""One real recording, and the demo that transcribes it."""
