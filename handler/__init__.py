@@ -1,1 +1,3 @@
-"""The object-storage side: buckets, leases, caches, manifests. Knows nothing of models; it never imports torch or numpy."""
+"""The object-storage side: buckets, leases, caches, manifests. Knows nothing of models; it never imports torch or
+numpy.
+"""

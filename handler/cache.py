@@ -1,7 +1,7 @@
 """The stage cache: the digest of a recipe → the artifact it gave. First writer wins; artifacts are never rewritten.
 
-A reference ``stages/<digest>.json`` holds the artifact itself when it is small, or names a blob. The blob is written first and
-read last, so a missing or damaged blob is a miss, never an error. Knows nothing of what the artifacts mean.
+A reference ``stages/<digest>.json`` holds the artifact itself when it is small, or names a blob. The blob is written
+first and read last, so a missing or damaged blob is a miss, never an error. Knows nothing of what the artifacts mean.
 """
 
 from __future__ import annotations
@@ -25,9 +25,11 @@ log = logging.getLogger(__name__)
 
 
 class Reference(Frozen):
-    """``stages/<digest>.json``. ``inline`` is the artifact's text; without it the artifact is the blob named ``sha256``.
+    """``stages/<digest>.json``. ``inline`` is the artifact's text; without it the artifact is the blob named
+    ``sha256``.
 
-    ``seconds`` is what the stage took, so that hits can say what they saved. ``facts`` belong to the results part alone.
+    ``seconds`` is what the stage took, so that hits can say what they saved. ``facts`` belong to the results part
+    alone.
     """
 
     format: Literal[1] = 1
@@ -67,7 +69,9 @@ class StageCache:
     def put(
         self, digest: str, stage: str, artifact: Path, *, seconds: float = 0.0, facts: Facts | None = None
     ) -> Reference:
-        """Keep an artifact. What is already stored wins, and then replaces ``artifact``'s bytes: GPU output is not bit-stable."""
+        """Keep an artifact. What is already stored wins, and then replaces ``artifact``'s bytes: GPU output is not
+        bit-stable.
+        """
         reference = self._reference(artifact, stage, seconds, facts)
         key = self._layout.stage_key(digest)
         if reference.inline is None:
@@ -109,7 +113,9 @@ class StageCache:
             return None
         body = reference.inline.encode() if reference.inline is not None else self._blob(reference)
         if body is None or hashlib.sha256(body).hexdigest() != reference.sha256:
-            log.warning("cache: the artifact of %s (%s) is missing or damaged, treated as a miss", digest, reference.stage)
+            log.warning(
+                "cache: the artifact of %s (%s) is missing or damaged, treated as a miss", digest, reference.stage
+            )
             return None
         return Hit(body, reference)
 

@@ -1,6 +1,8 @@
-"""The engine as the handler sees it: a child process that is started once, kept warm, fed jobs and killed when it must be.
+"""The engine as the handler sees it: a child process that is started once, kept warm, fed jobs and killed when it must
+be.
 
-Takes a `JobRequest`, gives events. A crash of the child is `EngineDied`: one attempt, never the worker. Knows nothing of stores.
+Takes a `JobRequest`, gives events. A crash of the child is `EngineDied`: one attempt, never the worker. Knows nothing
+of stores.
 """
 
 from __future__ import annotations
@@ -42,11 +44,14 @@ class Stopped(Exception):
 class Engine(Protocol):
     """Runs one job at a time. `ChildEngine` is the real one; `handler.fakes` has one for tests."""
 
-    def run(self, request: JobRequest, *, time_limit: Callable[[float | None], float], poll: float) -> Iterator[Event | None]:
-        """Yield the job's events, ending with `Done` or `Failed`; None at least every ``poll`` seconds when there are none.
+    def run(
+        self, request: JobRequest, *, time_limit: Callable[[float | None], float], poll: float
+    ) -> Iterator[Event | None]:
+        """Yield the job's events, ending with `Done` or `Failed`; None at least every ``poll`` seconds when there are
+        none.
 
-        ``time_limit`` gives the seconds allowed, from the recording's length (None while unknown). `EngineDied` when the
-        process ends or overruns. Closing the iterator early kills the job.
+        ``time_limit`` gives the seconds allowed, from the recording's length (None while unknown). `EngineDied` when
+        the process ends or overruns. Closing the iterator early kills the job.
         """
 
     def close(self) -> None:
@@ -69,7 +74,9 @@ class ChildEngine:
         """The child's process id, None while there is none."""
         return self._process.pid if self._process is not None else None
 
-    def run(self, request: JobRequest, *, time_limit: Callable[[float | None], float], poll: float) -> Iterator[Event | None]:
+    def run(
+        self, request: JobRequest, *, time_limit: Callable[[float | None], float], poll: float
+    ) -> Iterator[Event | None]:
         self._send(request)
         started = self._clock.monotonic()
         limit = time_limit(None)

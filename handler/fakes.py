@@ -1,7 +1,7 @@
 """An engine for tests: the real work directory, artifacts and formats, but scripted words instead of a recogniser.
 
-Ships with the package, as the in-memory store does, so that anyone can test what they build on dropscribe. It runs in-process
-and keeps its state per instance.
+Ships with the package, as the in-memory store does, so that anyone can test what they build on dropscribe. It runs
+in-process and keeps its state per instance.
 """
 
 from __future__ import annotations
@@ -32,11 +32,12 @@ from pipeline.types import (
 
 
 class ScriptedEngine:
-    """Says the SHA-256 of the recording, a few hexadecimal digits a word: equal content gives equal words, other content others.
+    """Says the SHA-256 of the recording, a few hexadecimal digits a word: equal content gives equal words, other
+    content others.
 
-    ``failures``: errors to answer with, one a job, before any job succeeds; None among them lets the process die instead.
-    ``between``: called with the stage's name before its artifact is written; may raise, advance a clock, or kill.
-    ``ran``: the stages that were really run, in order, over all jobs.
+    ``failures``: errors to answer with, one a job, before any job succeeds; None among them lets the process die
+    instead. ``between``: called with the stage's name before its artifact is written; may raise, advance a clock, or
+    kill. ``ran``: the stages that were really run, in order, over all jobs.
     """
 
     def __init__(
@@ -53,7 +54,9 @@ class ScriptedEngine:
         self.jobs = 0
         self.closed = False
 
-    def run(self, request: JobRequest, *, time_limit: Callable[[float | None], float], poll: float) -> Iterator[Event | None]:
+    def run(
+        self, request: JobRequest, *, time_limit: Callable[[float | None], float], poll: float
+    ) -> Iterator[Event | None]:
         self.jobs += 1
         work, options = Path(request.work), Options.model_validate(request.options)
         if self._failures:
@@ -65,7 +68,9 @@ class ScriptedEngine:
         kept = work / artifact_name(TRANSCRIBING)
         if not kept.exists():
             yield Media(duration=self._duration, channels=1)
-            yield Progress(stage=TRANSCRIBING, percent=50, done=self._duration / 2, total=self._duration, partial="so far")
+            yield Progress(
+                stage=TRANSCRIBING, percent=50, done=self._duration / 2, total=self._duration, partial="so far"
+            )
             yield None
             self._between(TRANSCRIBING)
             kept.write_text(self._transcript(work / request.source, request).model_dump_json(), encoding="utf-8")

@@ -1,7 +1,7 @@
 """The job's record: claim, lease, beat, commit, failure. Design §4, over the one conditional-write helper.
 
-Takes a store and identities; gives a `Lease` or the reason why there is none. Does not know what a job does, nor what is
-published when it ends. Every method may raise `Unavailable` and `AccessDenied`.
+Takes a store and identities; gives a `Lease` or the reason why there is none. Does not know what a job does, nor what
+is published when it ends. Every method may raise `Unavailable` and `AccessDenied`.
 """
 
 from __future__ import annotations
@@ -102,9 +102,18 @@ class Jobs:
         return self._take(finished.record, subscriber, finished.found, {})
 
     def revive(self, record: JobRecord, found: Found) -> None:
-        """Make a dead, cancelled or degraded job claimable again (``dropscribe retry``). `Conflict` when it changed meanwhile."""
+        """Make a dead, cancelled or degraded job claimable again (``dropscribe retry``). `Conflict` when it changed
+        meanwhile.
+        """
         again = record.model_copy(
-            update={"state": "waiting", "attempts": 0, "takeovers": 0, "not_before": None, "error": None, "lease_age": 0.0}
+            update={
+                "state": "waiting",
+                "attempts": 0,
+                "takeovers": 0,
+                "not_before": None,
+                "error": None,
+                "lease_age": 0.0,
+            }
         )
         self._write(again, found.etag)
 
@@ -134,7 +143,8 @@ class Jobs:
         if record.state == "done":
             return Finished(record, found)
         if record.state == "dead":
-            # Failed for good, or for this very input: the answer stands. Dropped again after failures that may pass: a new try.
+            # Failed for good, or for this very input: the answer stands. Dropped again after failures that may pass: a
+            # new try.
             known = any(waiting.sid == subscriber.sid for waiting in record.subscribers)
             if known or not (record.error and record.error.retryable):
                 return Finished(record, found)
@@ -227,8 +237,8 @@ class Jobs:
 class Lease:
     """The right to work on a job. Safe to use from the worker's thread and the heart's.
 
-    ``deadline`` is on this machine's monotonic clock and counts from *before* the last accepted write was sent, so the holder
-    stops before anybody else may see the lease as expired.
+    ``deadline`` is on this machine's monotonic clock and counts from *before* the last accepted write was sent, so the
+    holder stops before anybody else may see the lease as expired.
     """
 
     def __init__(self, jobs: Jobs, record: JobRecord, etag: str, started: float, store_time: float) -> None:
@@ -295,10 +305,8 @@ class Lease:
         return self._swap(changes)
 
     def release(self, wait: float = 0.0) -> JobRecord:
-        """Give the job back without charging an attempt; it may be claimed again after ``wait`` seconds. `LeaseLost`."""
-        return self._swap(
-            lambda record: {"state": "waiting", "not_before": self.store_time() + wait if wait else None}
-        )
+        """Give the job back without charging an attempt, to be claimed again after ``wait`` seconds. `LeaseLost`."""
+        return self._swap(lambda record: {"state": "waiting", "not_before": self.store_time() + wait if wait else None})
 
     def store_time(self) -> float:
         """The store's epoch seconds, reckoned on from the claim: exact enough for waits and for the commit's date."""

@@ -28,14 +28,17 @@ def digest_of(*parts: Any) -> str:
 
 
 def job_id_of(jid: str | None, sid: str) -> str:
-    """The id a person sees: UUIDv5 of the job and the input's version. ``jid`` is None for inputs that never became a job."""
+    """The id a person sees: UUIDv5 of the job and the input's version. ``jid`` is None for inputs that never became a
+    job.
+    """
     return str(uuid.uuid5(NAMESPACE, f"{jid or 'none'}:{sid}"))
 
 
 def is_recording(key: str) -> bool:
     """Whether an object under the input prefix is work. ``key`` is relative to the prefix.
 
-    Folder markers, dot files (or anything in a dot folder), options and speaker names are not; a batch is not a recording.
+    Folder markers, dot files (or anything in a dot folder), options and speaker names are not; a batch is not a
+    recording.
     """
     name = key.rsplit("/", 1)[-1]
     if not name or any(part.startswith(".") for part in key.split("/")):
@@ -51,7 +54,9 @@ def is_options(key: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Object keys. ``bucket`` is part of every source id: the URL on S3, nothing on a folder, which may be mounted anywhere."""
+    """Object keys. ``bucket`` is part of every source id: the URL on S3, nothing on a folder, which may be mounted
+    anywhere.
+    """
 
     bucket: str
     input: str
@@ -72,7 +77,7 @@ class Layout:
         )
 
     def source(self, info: Info) -> Source:
-        """The input's version as the protocol names it. Computable from a listing: only what a listing shows goes in."""
+        """The input's version as the protocol names it, from no more than what a listing shows."""
         sid = digest_of(self.bucket, info.key, info.version, info.modified)
         key = info.key.removeprefix(self.input)
         return Source(sid=sid, key=key, size=info.size, version=info.version, modified=info.modified)

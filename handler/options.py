@@ -35,7 +35,8 @@ class OptionsFinder:
     def find(self, info: Info, *, present: Set[str] | None = None) -> Parsed:
         """The options of one input, later layers winning. `OptionsError` names the option and where it stands.
 
-        ``present``: the keys of all options files, where a listing has just shown them; then no request is made for others.
+        ``present``: the keys of all options files, where a listing has just shown them; then no request is made for
+        others.
         """
         key = info.key.removeprefix(self._layout.input)
         layers: list[Layer] = []
@@ -86,8 +87,10 @@ def _object(name: str, body: bytes) -> Mapping[str, Any]:
         raise OptionsError(f"{name} is {len(body)} bytes long; options fit into {_MAX_BYTES}")
     try:
         value = json.loads(body)
-    except ValueError as error:
-        raise OptionsError(f"{name} is not JSON: {error}", 'Write an object, for example {"language": "en"}.') from error
+    except (ValueError, RecursionError) as error:
+        raise OptionsError(
+            f"{name} is not JSON: {error}", 'Write an object, for example {"language": "en"}.'
+        ) from error
     if not isinstance(value, dict):
         raise OptionsError(f"{name} is not a JSON object", 'Write an object, for example {"language": "en"}.')
     return value

@@ -1,7 +1,7 @@
 """Progress manifests: ``progress/<key>.json``, the one object a person polls.
 
-Written at most every two seconds and on every change of stage. A manifest never replaces one that is newer: the token decides
-between claims of one job, the source's present version between different ones.
+Written at most every two seconds and on every change of stage. A manifest never replaces one that is newer: the token
+decides between claims of one job, the source's present version between different ones.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ WRITE_TRIES = 5
 
 @dataclass(frozen=True, slots=True)
 class Wrote:
-    """``etag`` of what lies there now when the write was ours; ``replaced`` is what lay there before, if it was read."""
+    """``etag``: of what lies there now if the write was ours; ``replaced``: what lay there before, if it was read."""
 
     etag: str | None
     replaced: Manifest | None
@@ -42,8 +42,8 @@ def write_manifest(
 ) -> Wrote:
     """Write ``manifest`` unless what lies there is newer. ``etag``: of our own last write, None for the first.
 
-    ``is_current`` asks the store whether the input still is the version this manifest speaks of; it is asked only when what
-    lies there belongs to another job.
+    ``is_current`` asks the store whether the input still is the version this manifest speaks of; it is asked only when
+    what lies there belongs to another job.
     """
     key = layout.progress_key(manifest.key)
     body = canonical_json(manifest.model_dump(mode="json"))
@@ -104,7 +104,7 @@ class ManifestWriter:
         self.replaced: Manifest | None = None  # what the first write found
 
     def write(self, manifest: Manifest, *, force: bool = False) -> None:
-        """Write if it is time to, or if the stage changed, or with ``force``. Percent never goes back within a token."""
+        """Write if it is time to, the stage changed, or with ``force``. Percent never goes back within a token."""
         last = self._last
         now = self._clock.monotonic()
         if self.outdated:

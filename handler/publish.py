@@ -1,8 +1,9 @@
 """What a person sees of a job's end: the result or the error, the last manifest, and then the settled marker.
 
-Every output is written so: take what lies there (at first: nothing), ask whether the source still is the version this is about,
-write on condition that nothing changed; refused ⇒ start over. So an older result never replaces a newer one, and publishing
-again after a crash gives the same bytes. Knows nothing of leases: only committed or dead jobs come here.
+Every output is written so: take what lies there (at first: nothing), ask whether the source still is the version this
+is about, write on condition that nothing changed; refused ⇒ start over. So an older result never replaces a newer one,
+and publishing again after a crash gives the same bytes. Knows nothing of leases: only committed or dead jobs come
+here.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from handler.progress import ManifestWriter, parse_manifest, write_manifest
 from handler.store.base import Store
 from handler.store.swap import Conflict, put_bytes, put_record
 from handler.types import JobRecord, Manifest, SettledMarker, Subscriber, canonical_json, iso
-from pipeline.errors import ErrorDetail
+from pipeline.errors import ErrorDetail, sentence
 from pipeline.formats.deepgram import assemble, error_part, metadata_part
 
 log = logging.getLogger(__name__)
@@ -30,7 +31,9 @@ Verdict = Literal["written", "superseded", "older"]
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How a job ended, for one of its inputs. ``token``: of the claim, or the store's time when a finished job was noticed."""
+    """How a job ended, for one of its inputs. ``token``: of the claim, or the store's time when a finished job was
+    noticed.
+    """
 
     subscriber: Subscriber
     token: int
@@ -129,7 +132,9 @@ class Publisher:
             if found is not None and self._newer_claim(ending):
                 return "older"
             etag = found.etag if found is not None else None
-        raise StoreError(f"{key} changed {WRITE_TRIES} times while it was being written", "Is another program writing there?")
+        raise StoreError(
+            f"{key} changed {WRITE_TRIES} times while it was being written", "Is another program writing there?"
+        )
 
     def _newer_claim(self, ending: Ending) -> bool:
         """Whether a later claim (`retry` under other options) already speaks for this same version of the input."""
@@ -150,9 +155,7 @@ class Publisher:
             writer.write(manifest, force=True)
             return writer.replaced
         # The caller has just asked, and was told that this input is current.
-        wrote = write_manifest(
-            self._store, self._layout, self._clock, manifest, etag=None, is_current=lambda: True
-        )
+        wrote = write_manifest(self._store, self._layout, self._clock, manifest, etag=None, is_current=lambda: True)
         return wrote.replaced
 
     def _settle(self, ending: Ending, outcome: Literal["completed", "failed", "cancelled"], reason: str) -> None:
@@ -173,8 +176,8 @@ class Publisher:
 
     def _unpublishable(self, ending: Ending, error: BadKey) -> Verdict:
         """The store cannot hold an output under this name. Said in the log and in the marker: there is nowhere else."""
-        log.error("%s: %s %s", ending.subscriber.key, error.message, error.hint)
-        self._settle(ending, "failed", f"{error.message} {error.hint}".strip())
+        log.error("%s: %s", ending.subscriber.key, sentence(error.message, error.hint))
+        self._settle(ending, "failed", sentence(error.message, error.hint))
         return "written"
 
 
@@ -200,7 +203,7 @@ def _manifest(
         status=status,
         stage=status,
         percent=100.0 if status == "completed" else 0.0,
-        message="Completed" if error is None else f"{error.message} {error.hint}".strip(),
+        message="Completed" if error is None else sentence(error.message, error.hint),
         attempt=max(1, ending.attempts),
         token=ending.token,
         cached_stages=ending.cached_stages,

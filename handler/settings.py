@@ -73,6 +73,13 @@ class Settings(BaseSettings):
     def _expand(cls, value: Path) -> Path:
         return value.expanduser()
 
+    def time_limit(self, duration: float | None) -> float:
+        """Seconds that an attempt may take, from the recording's length in seconds; unknown counts as the longest."""
+        longest = self.max_duration_seconds
+        return self.time_limit_seconds + self.time_limit_factor * min(
+            longest if duration is None else duration, longest
+        )
+
     @model_validator(mode="after")
     def _consistent(self) -> Settings:
         if self.beat_seconds * 3 > self.lease_seconds:

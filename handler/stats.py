@@ -18,7 +18,9 @@ from pipeline.types import Frozen
 
 
 class Snapshot(Frozen):
-    """``stats/<worker>.json``. A hit is a stage that was not run because its artifact was there; seconds are the stages' own."""
+    """``stats/<worker>.json``. A hit is a stage that was not run because its artifact was there; seconds are the
+    stages' own.
+    """
 
     format: Literal[1] = 1
     worker: str
@@ -37,7 +39,9 @@ class Stats:
         self._stages: Counter[str] = Counter()
 
     def job(self, *, hits: int, saved: float, stages: dict[str, float]) -> None:
-        """One job came to its result: ``hits`` stages from the cache, which took ``saved`` seconds once; ``stages`` were run."""
+        """One job came to its result: ``hits`` stages from the cache, which took ``saved`` seconds once; ``stages``
+        were run.
+        """
         self._jobs += 1
         self._hits += hits
         self._misses += len(stages)

@@ -1,4 +1,5 @@
-"""The handler's data: what an input is, who waits for a job, and the job's record. Frozen, versioned, deterministic JSON.
+"""The handler's data: what an input is, who waits for a job, and the job's record. Frozen, versioned, deterministic
+JSON.
 
 Knows nothing of stores: how a record is claimed and swapped is `handler.job`.
 """

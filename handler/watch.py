@@ -21,7 +21,9 @@ _ID_BYTES = 32  # a sid is a SHA-256
 
 
 class SettledIds(Sequence[bytes]):
-    """The settled sids of a listing, 32 bytes each and nothing more: a million inputs are 32 MB, looked up by bisection."""
+    """The settled sids of a listing, 32 bytes each and nothing more: a million inputs are 32 MB, looked up by
+    bisection.
+    """
 
     def __init__(self) -> None:
         self._ids = bytearray()
@@ -36,8 +38,9 @@ class SettledIds(Sequence[bytes]):
         """Ids come in rising order, as listings do."""
         self._ids += sid
 
-    def __contains__(self, sid: object) -> bool:
-        wanted = bytes.fromhex(str(sid))
+    def has(self, sid: str) -> bool:
+        """``sid`` in hexadecimal digits, as names in the bucket are."""
+        wanted = bytes.fromhex(sid)
         place = bisect.bisect_left(self, wanted)
         return place < len(self) and self[place] == wanted
 
@@ -52,7 +55,9 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """``candidates``: oldest first. ``unready``: files that a writer may still be at. ``options``: all options files' keys."""
+    """``candidates``: oldest first. ``unready``: files that a writer may still be at. ``options``: all options files'
+    keys.
+    """
 
     candidates: tuple[Candidate, ...]
     unready: int
@@ -63,8 +68,8 @@ class Scan:
 def scan(store: Store, layout: Layout) -> Scan:
     """Compare the two listings: one request for each 1,000 inputs and each 1,000 settled markers.
 
-    The markers are listed first: an input that is settled in between is looked at once more, which is harmless; the other way
-    round a marker could be missed the same way, but a new input never is.
+    The markers are listed first: an input that is settled in between is looked at once more, which is harmless; the
+    other way round a marker could be missed the same way, but a new input never is.
     """
     settled = _settled(store, layout)
     candidates: list[Candidate] = []
@@ -78,7 +83,7 @@ def scan(store: Store, layout: Layout) -> Scan:
             continue
         inputs += 1
         source = layout.source(info)
-        if source.sid in settled:
+        if settled.has(source.sid):
             continue
         if not info.ready:
             unready += 1
@@ -107,7 +112,8 @@ def _settled(store: Store, layout: Layout) -> SettledIds:
 class Pace:
     """How long to wait until the next scan: short while there is work, longer and longer while an S3 bucket is idle.
 
-    A folder is scanned at one pace: its listings cost nothing, and a newcomer expects a dropped file to be seen at once.
+    A folder is scanned at one pace: its listings cost nothing, and a newcomer expects a dropped file to be seen at
+    once.
     """
 
     def __init__(self, settings: Settings, *, local: bool) -> None:

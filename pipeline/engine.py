@@ -1,7 +1,9 @@
-"""The engine: a warm child process that runs jobs. Requests come as JSON lines on stdin, events go as JSON lines to a private fd.
+"""The engine: a warm child process that runs jobs. Requests come as JSON lines on stdin, events go as JSON lines to a
+private fd.
 
-It knows the work directory it is given and nothing else: no bucket, no credentials, no network. Libraries print to stdout, so
-fd 1 is turned to stderr. When stdin ends (the handler is gone, however it went) the engine ends too, whatever it is doing.
+It knows the work directory it is given and nothing else: no bucket, no credentials, no network. Libraries print to
+stdout, so fd 1 is turned to stderr. When stdin ends (the handler is gone, however it went) the engine ends too,
+whatever it is doing.
 """
 
 from __future__ import annotations
@@ -50,7 +52,9 @@ def answer(line: bytes, models: Models, emit: Emit) -> Done | Failed:
         log.info("job failed: %s", error.message)
         return Failed(error=error.to_detail())
     except ValidationError as error:
-        return Failed(error=EngineFailure(f"not a request of this engine's version: {error.errors()[0]['msg']}").to_detail())
+        return Failed(
+            error=EngineFailure(f"not a request of this engine's version: {error.errors()[0]['msg']}").to_detail()
+        )
     except OSError as error:
         log.exception("job failed")
         return Failed(error=_of_os(error).to_detail())

@@ -12,8 +12,8 @@
     ├── OutOfSpace            the work directory's disk is full: retried
     └── EngineFailure         anything else inside the engine: retried
 
-Every error carries ``message`` (what happened), ``hint`` (what a person can do) and ``retryable``; `to_detail` is the form
-that travels from the engine to the handler and into ``errors/<key>.json``.
+Every error carries ``message`` (what happened), ``hint`` (what a person can do) and ``retryable``; `to_detail` is the
+form that travels from the engine to the handler and into ``errors/<key>.json``.
 """
 
 from __future__ import annotations
@@ -21,6 +21,13 @@ from __future__ import annotations
 import errno
 
 from pydantic import BaseModel, ConfigDict
+
+
+def sentence(message: str, hint: str = "") -> str:
+    """The two as running text; messages come without a full stop."""
+    if not hint:
+        return message
+    return f"{message}{'' if message.endswith(('.', '!', '?')) else '.'} {hint}"
 
 
 class ErrorDetail(BaseModel):

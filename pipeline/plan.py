@@ -1,7 +1,8 @@
 """Which stages a job has, and the digest of each one's recipe: known before anything runs.
 
-A digest covers the stage's name and code version, the model's revision, the options the stage depends on, and the digests of
-what it reads. So a changed option changes the digests of the stages it touches and of those behind them, and of no other.
+A digest covers the stage's name and code version, the model's revision, the options the stage depends on, and the
+digests of what it reads. So a changed option changes the digests of the stages it touches and of those behind them,
+and of no other.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ class StagePlan:
 
 
 def stage_plans(content_sha256: str, options: Options, model: Model) -> tuple[StagePlan, ...]:
-    """The kept stages in the order of the flow. Decoding and speech detection are recipes' parts, but are never kept."""
+    """The kept stages in the order of the flow. Decoding is a part of recipes, but is never kept."""
     decoding = _digest("decoding", None, for_stage(options, "decoding"), [content_sha256])
     heard = {name: value for name, value in for_stage(options, TRANSCRIBING).items() if name != "model"}
     transcribing = _digest(TRANSCRIBING, [model.name, model.revision], heard, [decoding])
@@ -43,9 +44,11 @@ def stage_plans(content_sha256: str, options: Options, model: Model) -> tuple[St
 
 
 def job_digest(content_sha256: str, options: Options, model: Model) -> str:
-    """``jid``: the content, the canonical options, and the pipeline's fingerprint (code versions and model revisions)."""
+    """``jid``: content, canonical options, and the pipeline's fingerprint (code versions, model revisions)."""
     fingerprint = {"code": CODE_VERSIONS, "models": {TRANSCRIBING: [model.name, model.revision]}}
-    asked = {name: value for name, value in canonical(options).items() if name != "model"}  # the fingerprint names what was found
+    asked = {
+        name: value for name, value in canonical(options).items() if name != "model"
+    }  # the fingerprint names what was found
     return _sha256([content_sha256, asked, fingerprint])
 
 

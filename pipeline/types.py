@@ -1,4 +1,5 @@
-"""The data that travels between stages and from the engine to the handler. Frozen; seconds, samples and shapes are stated.
+"""The data that travels between stages and from the engine to the handler. Frozen; seconds, samples and shapes are
+stated.
 
 Knows nothing of models, numpy or buckets: the handler imports this module too.
 """
@@ -42,7 +43,7 @@ class Span(Frozen):
 
 
 class Word(Frozen):
-    """One word. ``text`` as the backend wrote it, without surrounding spaces (``country,`` from one that punctuates)."""
+    """One word. ``text`` as the backend wrote it, without spaces around it (``country,`` from one that punctuates)."""
 
     text: str
     start: float = Field(ge=0)
@@ -121,7 +122,7 @@ class Media(Frozen):
 
 
 class Progress(Frozen):
-    """``percent`` of the stage, 0…100; ``done`` and ``total`` in audio seconds; ``partial`` is the transcript's tail."""
+    """``percent`` of the stage, 0…100; ``done``, ``total``: audio seconds; ``partial``: the transcript's tail."""
 
     type: Literal["progress"] = "progress"
     stage: str
@@ -162,7 +163,9 @@ Event = Annotated[Ready | Media | Progress | StageDone | Done | Failed, Field(di
 
 
 class JobRequest(Frozen):
-    """What the handler writes to the engine's stdin, one line a job. The work directory holds the source and any cached artifacts."""
+    """What the handler writes to the engine's stdin, one line a job. The work directory holds the source and any
+    cached artifacts.
+    """
 
     type: Literal["job"] = "job"
     work: str

@@ -10,7 +10,7 @@ import click
 
 from handler.errors import EXIT_FAILED, EXIT_NO_PERMISSION, EXIT_UNAVAILABLE, EXIT_USAGE, HandlerError
 from pipeline import errors as pipeline_errors
-from pipeline.errors import EngineFailure, ErrorDetail, ModelUnavailable, OptionsError, PipelineError
+from pipeline.errors import EngineFailure, ErrorDetail, ModelUnavailable, OptionsError, PipelineError, sentence
 
 INTERRUPTED = 130  # 128 + SIGINT
 
@@ -46,13 +46,6 @@ def explained(error: Exception) -> tuple[str, int]:
         return sentence(str(error), ""), EXIT_FAILED
     text = f"an error of ours: {type(error).__name__}: {error}"
     return sentence(text, "Run it again with --debug to see where, and please report it."), EXIT_FAILED
-
-
-def sentence(message: str, hint: str) -> str:
-    """The two as running text; messages come without a full stop."""
-    if not hint:
-        return message
-    return f"{message}{'' if message.endswith(('.', '!', '?')) else '.'} {hint}"
 
 
 def as_error(detail: ErrorDetail) -> PipelineError:

@@ -13,13 +13,13 @@ from rich.progress import Progress as Bars
 from rich.progress import TaskID
 
 from handler.cli.bucket import Bucket
-from handler.cli.failure import sentence
 from handler.cli.screen import note, progress_bars
 from handler.clock import Clock
 from handler.errors import NotInTime
 from handler.layout import job_id_of
 from handler.overview import read_manifest, read_marker
 from handler.types import Manifest, SettledMarker, Source, Status
+from pipeline.errors import sentence
 
 _LOCAL_SECONDS = 0.25  # between looks at a folder, which costs nothing
 _REMOTE_SECONDS = 2.0  # manifests are not written more often

@@ -34,8 +34,6 @@ from pipeline.options import Parsed, parse
 from pipeline.plan import GENERATING_OUTPUT, job_digest, stage_plans
 from pipeline.types import Event, Facts, Failed, JobRequest, Media, Progress, StageDone
 
-_POLL_SECONDS = 0.2
-
 
 @click.command("run")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
@@ -91,7 +89,7 @@ def transcribe(file: Path, parsed: Parsed, settings: Settings, runtime: Runtime)
         created=clock.time(),
         tags=parsed.options.tag,
         extra=parsed.options.extra,
-        warnings=parsed.warnings,
+        warnings=(*model.warnings, *parsed.warnings),
     )
     return assemble(metadata, body)
 
@@ -149,14 +147,10 @@ def _drive(request: JobRequest, settings: Settings, runtime: Runtime, clock: Clo
     engine = runtime.engine(clock, Path(request.work))
     facts: Facts | None = None
 
-    def limit(duration: float | None) -> float:
-        longest = settings.max_duration_seconds
-        return settings.time_limit_seconds + settings.time_limit_factor * min(duration or longest, longest)
-
     try:
         with progress_bars() as bars:
             view = _View(bars, str(request.model["name"]))
-            events = engine.run(request, time_limit=limit, poll=_POLL_SECONDS)
+            events = engine.run(request, time_limit=settings.time_limit, poll=settings.poll_seconds)
             with contextlib.closing(events):  # type: ignore[type-var]
                 for event in events:
                     view.show(event)

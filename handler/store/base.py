@@ -16,11 +16,11 @@ from typing import Protocol, runtime_checkable
 class Info:
     """One version of one object, as a listing or a HEAD shows it.
 
-    ``version`` tells this version from any other one under the key (S3: the unquoted ETag; folder: size, mtime_ns, inode).
-    It is *not* what conditional writes take: that is `Found.etag`.
-    ``modified`` and ``store_time`` are epoch seconds on the *store's* clock; ``modified`` is whole seconds, because a HEAD
-    gives no more. ``store_time`` is 0 and ``metadata`` and ``sha256`` are empty in a listing.
-    ``ready`` is False while a writer may still be at work (folder only).
+    ``version`` tells this version from any other one under the key (S3: the unquoted ETag; folder: size, mtime_ns,
+    inode). It is *not* what conditional writes take: that is `Found.etag`. ``modified`` and ``store_time`` are epoch
+    seconds on the *store's* clock; ``modified`` is whole seconds, because a HEAD gives no more. ``store_time`` is 0
+    and ``metadata`` and ``sha256`` are empty in a listing. ``ready`` is False while a writer may still be at work
+    (folder only).
     """
 
     key: str
@@ -61,25 +61,29 @@ class Store(Protocol):
         """The present version. Atomic. `NotFound`."""
 
     def get(self, key: str) -> Found:
-        """The whole object in memory: for records and results, not for recordings. Atomic: never a torn body. `NotFound`."""
+        """The whole object in memory: for records and results, not for recordings. Atomic: never a torn body.
+        `NotFound`.
+        """
 
     def put(self, key: str, body: bytes, *, if_absent: bool = False, if_match: str | None = None) -> str:
         """Write the whole object; readers see the old or the new one. Returns the new ETag.
 
-        With ``if_absent`` or ``if_match`` (a `Found.etag` or an earlier return value) the condition is checked and the object
-        written in one atomic step, by at most one of any number of racing writers; otherwise `Refused`. A conditional write is
-        sent exactly once: after `Unavailable` it may or may not have been applied (see `handler.store.swap`).
-        An unconditional one is retried.
+        With ``if_absent`` or ``if_match`` (a `Found.etag` or an earlier return value) the condition is checked and the
+        object written in one atomic step, by at most one of any number of racing writers; otherwise `Refused`. A
+        conditional write is sent exactly once: after `Unavailable` it may or may not have been applied (see
+        `handler.store.swap`). An unconditional one is retried.
         """
 
     def upload(self, key: str, path: Path) -> None:
-        """Write a file's bytes, of any size, unconditionally; idempotent, so for objects named by their digest. Retried."""
+        """Write a file's bytes, of any size, unconditionally; idempotent, so for objects named by their digest.
+        Retried.
+        """
 
     def download(self, info: Info, path: Path) -> str:
         """Stream that version into ``path`` (replaced if it exists); returns the SHA-256 of the bytes, in hex.
 
-        `Changed` if the key now holds another version, `NotFound` if none. A torn or corrupted transfer is retried, never returned.
-        OSError (ENOSPC) of the local disk passes through.
+        `Changed` if the key now holds another version, `NotFound` if none. A torn or corrupted transfer is retried,
+        never returned. OSError (ENOSPC) of the local disk passes through.
         """
 
     def delete(self, key: str) -> None:

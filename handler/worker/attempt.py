@@ -1,7 +1,8 @@
-"""One attempt at a claimed job: fill the work directory from the cache, let the engine do the rest, keep what it finishes.
+"""One attempt at a claimed job: fill the work directory from the cache, let the engine do the rest, keep what it
+finishes.
 
-Takes a lease; gives the committed record and its results part, or the record after a failure. The lease is renewed by the
-heart's own thread throughout; the moment it is lost the engine is killed and nothing more is written.
+Takes a lease; gives the committed record and its results part, or the record after a failure. The lease is renewed by
+the heart's own thread throughout; the moment it is lost the engine is killed and nothing more is written.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from handler.settings import Settings
 from handler.types import JobRecord
 from handler.worker.report import Report
 from pipeline.catalog import Model
-from pipeline.errors import EngineFailure, ErrorDetail, OutOfSpace, PipelineError
+from pipeline.errors import EngineFailure, ErrorDetail, OutOfSpace, PipelineError, sentence
 from pipeline.options import Options
 from pipeline.plan import GENERATING_OUTPUT, TRANSCRIBING, StagePlan, stage_plans
 from pipeline.types import Done, Event, Facts, Failed, JobRequest, Media, Progress, StageDone
@@ -42,7 +43,9 @@ class Interrupted(HandlerError):
 
 @dataclass(frozen=True, slots=True)
 class Committed:
-    """The job is done. ``results`` are the stored bytes of the results part; ``ran``: stages that were not in the cache."""
+    """The job is done. ``results`` are the stored bytes of the results part; ``ran``: stages that were not in the
+    cache.
+    """
 
     record: JobRecord
     results: bytes
@@ -132,7 +135,9 @@ class Attempt:
             error = failed.to_detail()
         except OSError as failed:
             full = OutOfSpace.explains(failed)
-            error = (OutOfSpace("the work directory's disk is full") if full else EngineFailure(str(failed))).to_detail()
+            error = (
+                OutOfSpace("the work directory's disk is full") if full else EngineFailure(str(failed))
+            ).to_detail()
         return NotDone(self._lease.fail(error), error)
 
     def _release(self, wait: float = 0.0) -> None:
@@ -182,7 +187,7 @@ class Attempt:
             seed=self._plans[GENERATING_OUTPUT].digest,
             max_duration=self._settings.max_duration_seconds,
         )
-        events = self._engine.run(request, time_limit=self._time_limit, poll=self._settings.poll_seconds)
+        events = self._engine.run(request, time_limit=self._settings.time_limit, poll=self._settings.poll_seconds)
         with contextlib.closing(events):  # type: ignore[type-var]
             for event in events:
                 self._look_around()
@@ -209,7 +214,9 @@ class Attempt:
                 pass
 
     def _keep(self, done: StageDone) -> None:
-        """Carry a finished artifact to the bucket. A degraded one goes under a name of its own, which no other job looks up."""
+        """Carry a finished artifact to the bucket. A degraded one goes under a name of its own, which no other job
+        looks up.
+        """
         plan = self._plans.get(done.stage)
         self._course.timings[done.stage] = round(done.seconds, 3)
         if done.degraded is not None:
@@ -229,17 +236,17 @@ class Attempt:
     def _commit(self, results: bytes) -> Committed:
         course = self._course
         if course.facts is None:
-            raise _JobFailed(EngineFailure("the engine finished without saying what the result's metadata needs").to_detail())
+            raise _JobFailed(
+                EngineFailure("the engine finished without saying what the result's metadata needs").to_detail()
+            )
         record = self._lease.commit(
-            course.digests[GENERATING_OUTPUT], course.facts, dict(course.digests), dict(course.degraded), dict(course.timings)
+            course.digests[GENERATING_OUTPUT],
+            course.facts,
+            dict(course.digests),
+            dict(course.degraded),
+            dict(course.timings),
         )
         return Committed(record, results, tuple(course.cached), dict(course.timings), course.saved_seconds)
-
-    def _time_limit(self, duration: float | None) -> float:
-        settings = self._settings
-        if duration is None:
-            duration = settings.max_duration_seconds
-        return settings.time_limit_seconds + settings.time_limit_factor * min(duration, settings.max_duration_seconds)
 
 
 class _JobFailed(Exception):
@@ -250,7 +257,7 @@ class _JobFailed(Exception):
 
 @contextlib.contextmanager
 def _beating(lease: Lease, clock: Clock, seconds: float, report: Report) -> Iterator[None]:
-    """Renew the lease from a thread of its own until the block ends. A lost lease ends the thread; `Lease.lost` tells."""
+    """Renew the lease from a thread of its own until the block ends, or the lease is lost (`Lease.lost` tells)."""
     over = threading.Event()
 
     def beat() -> None:
@@ -265,7 +272,7 @@ def _beating(lease: Lease, clock: Clock, seconds: float, report: Report) -> Iter
                 log.warning("heartbeat: %s", error.message)
                 pause = min(seconds, _BEAT_RETRY_SECONDS)
             except StoreError as error:
-                log.error("heartbeat: %s %s", error.message, error.hint)
+                log.error("heartbeat: %s", sentence(error.message, error.hint))
                 pause = seconds
 
     thread = threading.Thread(target=beat, name="heart", daemon=True)

@@ -16,7 +16,7 @@ from handler.types import JobRecord, Subscriber
 from handler.worker.attempt import Committed
 from handler.worker.intake import Noticed
 from handler.worker.report import Report
-from pipeline.errors import ErrorDetail
+from pipeline.errors import ErrorDetail, sentence
 
 log = logging.getLogger(__name__)
 
@@ -114,7 +114,7 @@ class Endings:
         )
 
     def _failed(self, ending: Ending, error: ErrorDetail, dead: JobRecord | None, report: Report | None) -> None:
-        log.error("%s: failed: %s %s", ending.subscriber.key, error.message, error.hint)
+        log.error("%s: failed: %s", ending.subscriber.key, sentence(error.message, error.hint))
         writer = report.writer(ending.subscriber) if report is not None else None
         self._publisher.failed(ending, error, dead=dead, writer=writer)
         self._counts["failed"] += 1

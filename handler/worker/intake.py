@@ -1,6 +1,7 @@
 """From a key in a listing to a job's identity: HEAD, options, model, content hash. Nothing is claimed here.
 
-The recording is downloaded only when nobody has hashed this version of it before and the store does not vouch for a hash.
+The recording is downloaded only when nobody has hashed this version of it before and the store does not vouch for a
+hash.
 """
 
 from __future__ import annotations
@@ -87,7 +88,9 @@ class Intake:
             raise TooLarge(f"{noticed.source.key} has {size:,} bytes; the limit is {self._settings.max_size_bytes:,}")
 
     def options(self, noticed: Noticed, present: Set[str] | None) -> tuple[Parsed, Subscriber]:
-        """The input's options, and its subscriber entry with what they add to its own copy of the result. `OptionsError`."""
+        """The input's options, and its subscriber entry with what they add to its own copy of the result.
+        `OptionsError`.
+        """
         parsed = self._finder.find(noticed.info, present=present)
         options = parsed.options
         subscriber = noticed.subscriber.model_copy(
@@ -104,13 +107,17 @@ class Intake:
             jid=jid,
             content=content,
             options=parsed.options.model_dump(mode="json", exclude={"tag", "extra"}),
-            model=model.model_dump(mode="json"),
+            model=model.model_dump(mode="json", exclude={"warnings"}),
         )
-        return Work(identity, parsed.options, model, subscriber, recording)
+        told = subscriber.model_copy(update={"warnings": (*model.warnings, *subscriber.warnings)})
+        return Work(identity, parsed.options, model, told, recording)
 
     def model(self, name: str | None) -> Model:
         """The catalog's answer; a job that names no model gets the worker's. `ModelUnavailable`, `OptionsError`."""
-        return resolve(name or self._settings.model, self._settings.models, self._settings.home)
+        settings = self._settings
+        if name is not None:
+            return resolve(name, settings.models, settings.home)
+        return resolve(settings.model, settings.models, settings.home, trusted=True)
 
     def download(self, info: Info) -> tuple[Path, str]:
         """The recording's file in the scratch folder, and its SHA-256. `OutOfSpace`, `Changed`, `NotFound`."""

@@ -1,7 +1,7 @@
 """The worker: scan, take what is unsettled, see each input to its end, go on. One job at a time; any number of workers.
 
-Whatever goes wrong with one input is that input's affair: it is settled with an error, or looked at again later. Only two things
-end the loop: being told to stop, and a model of the worker's own that cannot be loaded.
+Whatever goes wrong with one input is that input's affair: it is settled with an error, or looked at again later. Only
+two things end the loop: being told to stop, and a model of the worker's own that cannot be loaded.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from handler.worker.attempt import Attempt, Committed, Interrupted
 from handler.worker.endings import Endings, Tally
 from handler.worker.intake import Intake, Noticed, Work
 from handler.worker.report import Report
-from pipeline.errors import ErrorDetail, ModelUnavailable, PipelineError
+from pipeline.errors import ErrorDetail, ModelUnavailable, PipelineError, sentence
 
 log = logging.getLogger(__name__)
 
@@ -85,7 +85,9 @@ class Worker:
         return self._endings.tally
 
     def run(self, *, drain: bool) -> Tally:
-        """Work until `stop` is set; with ``drain``, until every input is settled. `ModelUnavailable` for the worker's own."""
+        """Work until `stop` is set; with ``drain``, until every input is settled. `ModelUnavailable` for the worker's
+        own.
+        """
         try:
             while not self.stop.is_set():
                 pending, worked = self.sweep()
@@ -110,7 +112,7 @@ class Worker:
         try:
             seen = scan(self._store, self._layout)
         except StoreError as error:
-            log.error("scan: %s %s", error.message, error.hint)
+            log.error("scan: %s", sentence(error.message, error.hint))
             return True, False
         pending, worked = seen.unready > 0, False
         for candidate in seen.candidates:
@@ -138,14 +140,16 @@ class Worker:
         except LeaseLost as error:
             log.warning("%s: %s", key, error.message)
         except HandlerError as error:
-            log.error("%s: %s %s", key, error.message, error.hint)
+            log.error("%s: %s", key, sentence(error.message, error.hint))
         except Exception:
             log.exception("%s: an error of ours; looked at again later", key)
         self._later(candidate.source.sid, _LOOK_AGAIN_SECONDS)
         return False
 
     def handle(self, candidate: Candidate, options: Set[str] | None = None) -> bool:
-        """See one input to its end, or as far as it goes now. True when it is settled. ``options``: as in `OptionsFinder`."""
+        """See one input to its end, or as far as it goes now. True when it is settled. ``options``: as in
+        `OptionsFinder`.
+        """
         noticed = self._intake.notice(candidate.info.key)
         if noticed.source.sid != candidate.source.sid:
             raise Changed(f"{noticed.source.key} is another version than the listing showed")
@@ -233,7 +237,7 @@ class Worker:
         self._memory.troubles[sid] += 1
         attempts = self._memory.troubles[sid]
         if error.retryable and attempts < self._settings.max_attempts:
-            log.warning("%s: %s %s (attempt %d)", noticed.source.key, error.message, error.hint, attempts)
+            log.warning("%s: %s (attempt %d)", noticed.source.key, sentence(error.message, error.hint), attempts)
             self._later(sid, self._settings.backoff_seconds * 2 ** (attempts - 1))
             return False
         self._endings.refused(noticed, subscriber, error.to_detail(), attempts)
@@ -244,7 +248,7 @@ class Worker:
         return hit.body if hit is not None else None
 
     def _writer(self, own: str, subscriber: Subscriber) -> ManifestWriter:
-        """Others who wait for the same job get a manifest at each change of stage, the claimer's own input more often."""
+        """Others who wait for the same job get a manifest at each change of stage, the claimer more often."""
         return ManifestWriter(
             self._store,
             self._layout,

@@ -1,4 +1,5 @@
-"""From the engine's events to the progress manifests of everybody who waits for the job, and to the heartbeat's pointers.
+"""From the engine's events to the progress manifests of everybody who waits for the job, and to the heartbeat's
+pointers.
 
 Knows which stage counts for how much; knows nothing of how manifests are written.
 """

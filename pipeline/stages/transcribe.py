@@ -42,7 +42,7 @@ def transcribe(
     """The words of every track. ``windows_per_track``: for each track its windows, ordered and apart.
 
     Raises `OptionsError` before any sound is read if the recogniser cannot do what is asked. The transcript carries the
-    warnings of the sound, of the model's choice and of the request.
+    warnings of the sound and of the request; those of the model's choice are the asker's, not the artifact's.
     """
     if len(windows_per_track) != audio.tracks:
         raise ValueError(f"windows for {len(windows_per_track)} tracks, but there are {audio.tracks}")
@@ -55,7 +55,7 @@ def transcribe(
         channels=channels,
         punctuated=recogniser.punctuates,
         model=recogniser.model.info(),
-        warnings=(*audio.warnings, *recogniser.model.warnings, *hints),
+        warnings=(*audio.warnings, *hints),
     )
 
 
