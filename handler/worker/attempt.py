@@ -25,7 +25,7 @@ from handler.settings import Settings
 from handler.types import JobRecord
 from handler.worker.report import Report
 from pipeline.catalog import Model
-from pipeline.errors import EngineFailure, ErrorDetail, OutOfSpace, PipelineError, sentence
+from pipeline.errors import EngineFailure, ErrorDetail, ModelUnavailable, OutOfSpace, PipelineError, sentence
 from pipeline.options import Options
 from pipeline.plan import GENERATING_OUTPUT, TRANSCRIBING, StagePlan, stage_plans
 from pipeline.types import Done, Event, Facts, Failed, JobRequest, Media, Progress, StageDone
@@ -107,14 +107,16 @@ class Attempt:
         self._plans = {plan.name: plan for plan in stage_plans(lease.record.content.sha256, options, model)}
 
     def run(self) -> Committed | NotDone:
-        """`LeaseLost` and `Interrupted` leave nothing to publish; store errors pass through with the lease released."""
+        """`LeaseLost` leaves nothing to publish; `Interrupted`, store errors and `ModelUnavailable` of the worker's
+        own model pass through with the lease released.
+        """
         try:
             self._work.mkdir(parents=True, exist_ok=True)
             with _beating(self._lease, self._clock, self._settings.beat_seconds, self._report):
                 return self._attempt()
         except LeaseLost:
             raise
-        except Interrupted:
+        except (Interrupted, ModelUnavailable):
             self._release()
             raise
         except StoreError:
@@ -129,6 +131,9 @@ class Attempt:
             return self._commit(self._results())
         except _JobFailed as failed:
             error = failed.error
+            if error.error_class == ModelUnavailable.__name__ and self._options.model is None:
+                # The worker's own model does not load: no attempt is charged, or a fleet would burn them all.
+                raise ModelUnavailable(error.message, error.hint) from failed
         except (LeaseLost, Interrupted, StoreError):
             raise
         except (HandlerError, PipelineError) as failed:  # the engine died or overran; the disk is full

@@ -210,7 +210,12 @@ class Worker:
             stop=self.stop,
             fetch=lambda: work.recording or self._intake.download(noticed.info)[0],
         )
-        outcome = attempt.run()
+        try:
+            outcome = attempt.run()
+        except (Interrupted, ModelUnavailable) as error:
+            for subscriber in lease.record.subscribers:
+                report.queued(subscriber, f"Given back: {error.message}.")
+            raise
         if isinstance(outcome, Committed):
             self._endings.committed(outcome, lease, report)
             return True
@@ -218,9 +223,6 @@ class Worker:
             self._endings.dead(outcome.record, lease, report)
             return True
         self._wait_for_next(outcome.record, outcome.error, lease, report)
-        if outcome.error.error_class == ModelUnavailable.__name__ and work.options.model is None:
-            # The worker's own model does not load: no further job may be claimed, or a fleet would burn its attempts.
-            raise ModelUnavailable(outcome.error.message, outcome.error.hint)
         return False
 
     def _wait_for_next(self, record: JobRecord, error: ErrorDetail, lease: Lease, report: Report) -> None:

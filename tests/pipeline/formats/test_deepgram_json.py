@@ -22,7 +22,7 @@ from pipeline.formats.text import join
 from pipeline.options import Options
 from pipeline.types import Transcript, Warning
 from tests.deepgram_contract import ContractError, check_result
-from tests.pipeline.formats import responses, transcripts
+from tests.pipeline.formats import real_responses, transcripts
 from tests.pipeline.formats.transcripts import MODEL, transcript, word
 
 JOB: dict[str, Any] = {
@@ -92,7 +92,7 @@ def test_a_result_reads_like_deepgrams() -> None:
 
 def test_a_real_response_is_made_again_from_its_words() -> None:
     """From texts, times and speakers alone: words and paragraphs equal the real ones, keys in their order."""
-    real = responses.alternative("dg_speakers.json")
+    real = real_responses.alternative("dg_speakers.json")
     made = transcript(
         tuple(
             word("x", 0.0).model_copy(

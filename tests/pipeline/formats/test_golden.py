@@ -9,7 +9,7 @@ from pipeline.formats.numbers import number
 from pipeline.formats.paragraphs import Paragraph, paragraphs, transcript
 from pipeline.formats.utterances import utterances
 from pipeline.formats.words import ResultWord
-from tests.pipeline.formats import responses
+from tests.pipeline.formats import real_responses
 
 WITH_UTTERANCES = ["dg_speakers.json", "dg_utterances.json"]
 WITH_PARAGRAPHS = ["dg_speakers.json", "dg_speakers_no_utterances.json", "dg_utterances.json", "go_bfae00.json"]
@@ -18,8 +18,8 @@ WITH_PARAGRAPHS = ["dg_speakers.json", "dg_speakers_no_utterances.json", "dg_utt
 @pytest.mark.parametrize("name", WITH_UTTERANCES)
 def test_utterances_are_deepgrams(name: str) -> None:
     """Boundaries, times, confidences to the last digit, transcripts, speakers: all as in the response but the id."""
-    words = responses.words(name)
-    raw = responses.alternative(name)["words"]
+    words = real_responses.words(name)
+    raw = real_responses.alternative(name)["words"]
     made = [
         {
             "start": number(one.start),
@@ -32,7 +32,7 @@ def test_utterances_are_deepgrams(name: str) -> None:
         }
         for one in utterances(words, 0.8)
     ]
-    real = json.loads(responses.text(name))["results"]["utterances"]
+    real = json.loads(real_responses.text(name))["results"]["utterances"]
     for one in real:
         del one["id"]
         for part in ("start", "end", "confidence"):
@@ -42,15 +42,15 @@ def test_utterances_are_deepgrams(name: str) -> None:
 
 def test_every_boundary_is_found_and_none_is_invented() -> None:
     """The 26 boundaries of the responses, by count, so that an empty comparison cannot pass."""
-    assert sum(len(list(utterances(responses.words(name), 0.8))) - 1 for name in WITH_UTTERANCES) == 26
+    assert sum(len(list(utterances(real_responses.words(name), 0.8))) - 1 for name in WITH_UTTERANCES) == 26
 
 
 @pytest.mark.parametrize("name", WITH_PARAGRAPHS)
 def test_paragraphs_are_deepgrams(name: str) -> None:
     """Sentences, paragraphs, speakers and the labelled transcript: all as in the response."""
-    found = list(paragraphs(responses.words(name)))
+    found = list(paragraphs(real_responses.words(name)))
     made = {"transcript": transcript(found), "paragraphs": [_as_dict(one) for one in found]}
-    assert made == _rewritten(responses.alternative(name)["paragraphs"])
+    assert made == _rewritten(real_responses.alternative(name)["paragraphs"])
 
 
 def _as_dict(one: Paragraph) -> dict[str, Any]:

@@ -8,16 +8,16 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pipeline.formats.numbers import float32, number
-from tests.pipeline.formats import responses
+from tests.pipeline.formats import real_responses
 
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
 _FLOAT = re.compile(r"-?\d+\.\d+")
 
 
-@pytest.mark.parametrize("name", responses.NAMES)
+@pytest.mark.parametrize("name", real_responses.NAMES)
 def test_every_float_of_the_real_responses_is_written_as_deepgram_wrote_it(name: str) -> None:
     """Reading a float of Deepgram's and writing it again gives the very same characters."""
-    literals = _FLOAT.findall(_STRING.sub('""', responses.text(name)))
+    literals = _FLOAT.findall(_STRING.sub('""', real_responses.text(name)))
     assert len(literals) > 50
     assert [number(float(literal)) for literal in literals] == literals
 

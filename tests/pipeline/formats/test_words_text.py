@@ -5,30 +5,30 @@ from hypothesis import strategies as st
 from pipeline.formats.text import bare, join
 from pipeline.formats.words import ResultWord, median_confidence, result_words
 from pipeline.types import Word
-from tests.pipeline.formats import responses
+from tests.pipeline.formats import real_responses
 
-FORMATTED = [name for name in responses.NAMES if name != "dg_whisper_transcription.json"]
+FORMATTED = [name for name in real_responses.NAMES if name != "dg_whisper_transcription.json"]
 
 
 @pytest.mark.parametrize("name", FORMATTED)
 def test_bare_words_are_deepgrams(name: str) -> None:
     """``word`` made from ``punctuated_word`` is the ``word`` of the real response."""
-    words = responses.words(name)
+    words = real_responses.words(name)
     assert [bare(word.text) for word in words] == [word.word for word in words]
 
 
-@pytest.mark.parametrize("name", responses.NAMES)
+@pytest.mark.parametrize("name", real_responses.NAMES)
 def test_transcripts_are_deepgrams(name: str) -> None:
     """The words joined are the real response's transcript."""
-    assert join(word.text for word in responses.words(name)) == responses.alternative(name)["transcript"]
+    assert join(word.text for word in real_responses.words(name)) == real_responses.alternative(name)["transcript"]
 
 
-@pytest.mark.parametrize("name", responses.NAMES)
+@pytest.mark.parametrize("name", real_responses.NAMES)
 def test_an_alternatives_confidence_is_that_of_a_median_word(name: str) -> None:
     """Ours and the real one are within one rank of each other among the words' confidences."""
-    words = responses.words(name)
+    words = real_responses.words(name)
     ranked = sorted(round(word.confidence, 7) for word in words)
-    real = ranked.index(round(responses.alternative(name)["confidence"], 7))
+    real = ranked.index(round(real_responses.alternative(name)["confidence"], 7))
     assert abs(ranked.index(round(median_confidence(words), 7)) - real) <= 1
 
 
