@@ -155,7 +155,6 @@ def test_every_warning_reaches_the_transcript(echo: Echo) -> None:
     sound = Sound(np.zeros((1, 10), np.float32), warnings=(DAMAGE,))
     result = transcribe(sound, [()], echo, Request(hotwords=("a",)), ignore)
     assert [w.parameter for w in result.warnings] == ["source", "hotwords"]
-    assert "pocketsphinx" in result.warnings[2].message
 
 
 def test_an_impossible_request_reads_nothing(echo: Echo) -> None:
