@@ -1,0 +1,49 @@
+"""``./run bench [NAME] [--long] [--write]``: measure, and print figures beside what they must reach.
+
+Without NAME, every bench in turn. ``--write`` puts what was measured into bench/RESULTS.md, in place of the same
+benches' earlier figures. The exit code is 0 whether targets are reached or not, because a busy machine is no bug; a
+bench that cannot be run ends with a traceback and 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import importlib.util
+import sys
+
+from bench.results import PATH, here, renewed
+from bench.table import Row, show
+
+# Name → (module, what it measures). Modules are imported when their bench is run.
+BENCHES: dict[str, tuple[str, str]] = {
+    "decode": ("bench.decode", "Decoding: speed beside faster-whisper's, memory at growing lengths"),
+    "cached": ("bench.cached", "The same bytes again: from notice to result, without the engine"),
+    "overhead": ("bench.overhead", "The handler's own work beside a job of a minute"),
+    "process": ("bench.process", "Start-up of the command, memory of a worker"),
+    "requests": ("bench.requests_per_job", "Requests to the store for each job"),
+}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="./run bench", description="Measure, and print a table of figures.")
+    parser.add_argument("name", nargs="?", choices=BENCHES, help="one bench; without it, all of them")
+    parser.add_argument("--long", action="store_true", help="more repetitions, longer recordings")
+    parser.add_argument("--write", action="store_true", help="put the figures into bench/RESULTS.md")
+    given = parser.parse_args()
+    for name in [given.name] if given.name else list(BENCHES):
+        module, title = BENCHES[name]
+        if importlib.util.find_spec(module) is None:
+            print(f"{name}: left out, {module} is not there", file=sys.stderr)
+            continue
+        print(f"{name}: measuring", file=sys.stderr)
+        rows: list[Row] = importlib.import_module(module).rows(given.long)
+        show(f"{name}: {title}", rows)
+        if given.write:
+            before = PATH.read_text(encoding="utf-8") if PATH.exists() else ""
+            PATH.write_text(renewed(before, name, title, rows, here(), order=list(BENCHES)), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
