@@ -98,7 +98,7 @@ class StageCache:
         size = artifact.stat().st_size
         with artifact.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        inline = artifact.read_text(encoding="utf-8") if size <= self._inline_bytes else None
+        inline = _text(artifact.read_bytes()) if size <= self._inline_bytes else None
         return Reference(stage=stage, sha256=sha256, size=size, seconds=round(seconds, 3), inline=inline, facts=facts)
 
     def _write(self, key: str, reference: Reference, etag: str | None) -> None:
@@ -130,3 +130,11 @@ class StageCache:
             return None
         finally:
             path.unlink(missing_ok=True)
+
+
+def _text(body: bytes) -> str | None:
+    """None where the bytes are no UTF-8 (sound, say): such an artifact is a blob, however small."""
+    try:
+        return body.decode()
+    except UnicodeDecodeError:
+        return None

@@ -9,7 +9,8 @@
     │   ├── Unavailable       no answer, or one that may have been applied: ambiguous, retryable
     │   ├── AccessDenied      the credentials lack a permission
     │   ├── BadKey            this store cannot hold that key
-    │   └── UnsafeStore       the store ignores conditions: the protocol cannot run on it
+    │   ├── UnsafeStore       the store ignores conditions: the protocol cannot run on it
+    │   └── NewerFormat       a later version's record: not ours to touch
     ├── LeaseLost             somebody else owns the job now; its work must not be committed
     ├── EngineDied            the child process ended or overran its time limit: an attempt
     ├── TooLarge              over the size limit
@@ -95,6 +96,11 @@ class UnsafeStore(StoreError):
     code = "UNSAFE_STORE"
     exit_code = EXIT_UNSAFE
     default_hint = "Use a store with conditional PUT (AWS S3, MinIO, Ceph, RustFS, a folder)."
+
+
+class NewerFormat(StoreError):
+    code = "NEWER_FORMAT"
+    default_hint = "Bring this worker to the version of the others."
 
 
 class LeaseLost(HandlerError):

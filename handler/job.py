@@ -6,6 +6,7 @@ is published when it ends. Every method may raise `Unavailable` and `AccessDenie
 
 from __future__ import annotations
 
+import json
 import logging
 import threading
 from collections.abc import Callable
@@ -15,14 +16,15 @@ from typing import Any
 from pydantic import ValidationError
 
 from handler.clock import Clock
-from handler.errors import LeaseLost
+from handler.errors import LeaseLost, NewerFormat
 from handler.layout import Layout
 from handler.settings import Settings
 from handler.store.base import Found, Store
 from handler.store.swap import Conflict, put_record
-from handler.types import Content, Failure, JobRecord, Subscriber, iso
+from handler.types import Content, Failure, JobRecord, Subscriber
 from pipeline.errors import ErrorDetail
-from pipeline.types import Facts
+from pipeline.formats.times import iso_time
+from pipeline.types import FORMAT, Facts
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +69,9 @@ class Finished:
 
 
 class Jobs:
-    """Claims jobs for one worker."""
+    """Claims jobs for one worker. No other process, not even a later one of the same machine, may share its name:
+    a running job under this name is taken for a claim of ours whose answer was lost.
+    """
 
     def __init__(self, store: Store, layout: Layout, clock: Clock, settings: Settings, worker: str) -> None:
         self.store = store
@@ -99,11 +103,12 @@ class Jobs:
 
     def reclaim(self, finished: Finished, subscriber: Subscriber) -> Lease:
         """Run a DONE job again because an artifact of its is gone. `Conflict` when somebody else was faster."""
-        return self._take(finished.record, subscriber, finished.found, {})
+        # Who waited for it before was served, or will be found by the scan.
+        return self._take(finished.record, subscriber, finished.found, {"subscribers": ()})
 
     def revive(self, record: JobRecord, found: Found) -> None:
         """Make a dead, cancelled or degraded job claimable again (``dropscribe retry``). `Conflict` when it changed
-        meanwhile.
+        meanwhile. Nobody waits for it then: the next claim is by the input that is retried.
         """
         again = record.model_copy(
             update={
@@ -113,6 +118,7 @@ class Jobs:
                 "not_before": None,
                 "error": None,
                 "lease_age": 0.0,
+                "subscribers": (),
             }
         )
         self._write(again, found.etag)
@@ -129,7 +135,7 @@ class Jobs:
             lease_seconds=self.settings.lease_seconds,
             subscribers=(subscriber,),
             queued_at=subscriber.queued_at,
-            started_at=iso(store_time),
+            started_at=iso_time(store_time),
         )
 
     def _claim_existing(
@@ -138,8 +144,12 @@ class Jobs:
         try:
             record = JobRecord.model_validate_json(found.body)
         except ValidationError:
+            _refuse_newer(fresh.jid, found.body)
             log.error("job %s: its record is unreadable and is written anew", fresh.jid)
-            return self._lease(fresh, found.etag, self.clock.monotonic(), found.store_time)
+            anew = fresh.model_copy(
+                update={"token": max(fresh.token, int(found.store_time)), "started_at": iso_time(found.store_time)}
+            )
+            return self._lease(anew, found.etag, self.clock.monotonic(), found.store_time)
         if record.state == "done":
             return Finished(record, found)
         if record.state == "dead":
@@ -176,6 +186,7 @@ class Jobs:
         dead = record.model_copy(
             update={
                 "state": "dead",
+                "stage": "failed",
                 "error": error,
                 "token": self._next_token(record, found),
                 "subscribers": _with(record.subscribers, subscriber),
@@ -198,7 +209,9 @@ class Jobs:
                 "lease_seconds": self.settings.lease_seconds,
                 "lease_age": 0.0,
                 "not_before": None,
-                "started_at": iso(found.store_time),
+                "stage": "queued",
+                "percent": 0.0,
+                "started_at": iso_time(found.store_time),
                 "committed_at": None,
                 "result": None,
                 "facts": None,
@@ -226,7 +239,7 @@ class Jobs:
 
     def _lease(self, record: JobRecord, etag: str | None, started: float, store_time: float) -> Lease:
         written, _ = self._write(record, etag)
-        return Lease(self, record, written, started, store_time)
+        return Lease(self, record, written, started, store_time, created=etag is None)
 
     def _write(self, record: JobRecord, etag: str | None) -> tuple[str, bytes]:
         fields = record.model_dump(mode="json", exclude={"nonce"})
@@ -238,10 +251,13 @@ class Lease:
     """The right to work on a job. Safe to use from the worker's thread and the heart's.
 
     ``deadline`` is on this machine's monotonic clock and counts from *before* the last accepted write was sent, so the
-    holder stops before anybody else may see the lease as expired.
+    holder stops before anybody else may see the lease as expired. ``created``: this claim made the record, so nobody
+    was at work on the job before.
     """
 
-    def __init__(self, jobs: Jobs, record: JobRecord, etag: str, started: float, store_time: float) -> None:
+    def __init__(
+        self, jobs: Jobs, record: JobRecord, etag: str, started: float, store_time: float, *, created: bool = False
+    ) -> None:
         self._jobs = jobs
         self._lock = threading.RLock()
         self._record = record
@@ -250,6 +266,7 @@ class Lease:
         self._claimed_at = (started, store_time)
         self.deadline = started + record.lease_seconds
         self.token = record.token
+        self.created = created
 
     @property
     def record(self) -> JobRecord:
@@ -290,7 +307,7 @@ class Lease:
 
         def changes(record: JobRecord) -> dict[str, Any]:
             attempt = record.attempts + 1
-            failure = Failure(attempt=attempt, at=iso(self.store_time()), worker=self._jobs.worker, error=error)
+            failure = Failure(attempt=attempt, at=iso_time(self.store_time()), worker=self._jobs.worker, error=error)
             dead = not error.retryable or attempt >= settings.max_attempts
             wait = settings.backoff_seconds * 2 ** (attempt - 1) * (0.5 + clock.random())
             return {
@@ -338,13 +355,25 @@ class Lease:
             theirs = JobRecord.model_validate_json(found.body)
         except ValidationError:
             raise self._lose() from None
-        if theirs.token != self.token or theirs.state != "running":
+        mine = theirs.token == self.token and theirs.worker == self._jobs.worker
+        if not mine or theirs.state != "running":
             raise self._lose()
         self._record, self._etag = theirs, found.etag
 
     def _lose(self) -> LeaseLost:
         self._lost = True
         return LeaseLost(f"job {self._record.jid}: the lease with token {self.token} is lost")
+
+
+def _refuse_newer(jid: str, body: bytes) -> None:
+    """`NewerFormat` if this is a record of a later version: it may be another worker's running job."""
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError):
+        return
+    version = value.get("format") if isinstance(value, dict) else None
+    if isinstance(version, int) and version > FORMAT:
+        raise NewerFormat(f"job {jid}: its record has format {version}, this worker knows {FORMAT}")
 
 
 def _with(subscribers: tuple[Subscriber, ...], subscriber: Subscriber) -> tuple[Subscriber, ...]:

@@ -61,15 +61,16 @@ class OptionsFinder:
             path = self._layout.input_key(name)
             if present is not None and path not in present:
                 continue
-            body = self._cached(path)
+            body = self._cached(path, listed=present is not None)
             if body is not None:
                 return name, _object(name, body)
         return None
 
-    def _cached(self, path: str) -> bytes | None:
+    def _cached(self, path: str, *, listed: bool) -> bytes | None:
+        """``listed``: a listing has just shown that it is there; then it is not taken for absent on an old word."""
         now = self._clock.monotonic()
         kept = self._folders.get(path)
-        if kept is None or now - kept[0] > CACHE_SECONDS:
+        if kept is None or now - kept[0] > CACHE_SECONDS or (listed and kept[1] is None):
             if len(self._folders) > 10_000:
                 self._folders.clear()
             kept = self._folders[path] = (now, self._read(path))

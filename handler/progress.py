@@ -13,10 +13,12 @@ from dataclasses import dataclass
 from pydantic import ValidationError
 
 from handler.clock import Clock
+from handler.errors import BadKey
 from handler.layout import Layout
 from handler.store.base import Store
 from handler.store.swap import Conflict, put_bytes
 from handler.types import Manifest, canonical_json
+from pipeline.errors import sentence
 
 log = logging.getLogger(__name__)
 
@@ -25,10 +27,13 @@ WRITE_TRIES = 5
 
 @dataclass(frozen=True, slots=True)
 class Wrote:
-    """``etag``: of what lies there now if the write was ours; ``replaced``: what lay there before, if it was read."""
+    """``etag``: of what lies there now if the write was ours; ``replaced``: what lay there before, if it was read;
+    ``newer``: what lies there instead of ours.
+    """
 
-    etag: str | None
-    replaced: Manifest | None
+    etag: str | None = None
+    replaced: Manifest | None = None
+    newer: Manifest | None = None
 
 
 def write_manifest(
@@ -58,10 +63,10 @@ def write_manifest(
             continue
         replaced = parse_manifest(found.body)
         if replaced is not None and not _may_replace(manifest, replaced, is_current):
-            return Wrote(None, replaced)
+            return Wrote(newer=replaced)
         etag = found.etag
     log.warning("progress of %s: given up after %d refusals", manifest.key, WRITE_TRIES)
-    return Wrote(None, replaced)
+    return Wrote(replaced=replaced)
 
 
 def parse_manifest(body: bytes) -> Manifest | None:
@@ -81,7 +86,9 @@ def _may_replace(mine: Manifest, theirs: Manifest, is_current: Callable[[], bool
 
 
 class ManifestWriter:
-    """Keeps one input's manifest current while its job runs. Not thread-safe: the worker's thread owns it."""
+    """Keeps one input's manifest current while its job runs: one for each claim. Not thread-safe: the worker's thread
+    owns it.
+    """
 
     def __init__(
         self,
@@ -100,24 +107,33 @@ class ManifestWriter:
         self._etag: str | None = None
         self._last: Manifest | None = None
         self._written_at = float("-inf")
-        self.outdated = False  # something newer lies there: this writer is silent from now on
+        self._unwritable = False
+        self.newer: Manifest | None = None  # lies there instead: this writer is silent from now on
         self.replaced: Manifest | None = None  # what the first write found
 
     def write(self, manifest: Manifest, *, force: bool = False) -> None:
-        """Write if it is time to, the stage changed, or with ``force``. Percent never goes back within a token."""
+        """Write if it is time to, the stage changed, or with ``force``. Percent never goes back.
+
+        A store that cannot hold the manifest's key is no error: whoever publishes the result meets it again.
+        """
         last = self._last
         now = self._clock.monotonic()
-        if self.outdated:
+        if self.newer is not None or self._unwritable:
             return
         changed = last is None or last.stage != manifest.stage or last.status != manifest.status
         if not (force or changed) and now - self._written_at < self._least_seconds:
             return
-        if last is not None and last.token == manifest.token and manifest.percent < last.percent:
+        if last is not None and manifest.percent < last.percent:
             manifest = manifest.model_copy(update={"percent": last.percent})
-        wrote = write_manifest(
-            self._store, self._layout, self._clock, manifest, etag=self._etag, is_current=self._is_current
-        )
+        try:
+            wrote = write_manifest(
+                self._store, self._layout, self._clock, manifest, etag=self._etag, is_current=self._is_current
+            )
+        except BadKey as error:
+            log.error("progress of %s: %s", manifest.key, sentence(error.message, error.hint))
+            self._unwritable = True
+            return
         if last is None:
             self.replaced = wrote.replaced
-        self.outdated = wrote.etag is None
+        self.newer = wrote.newer
         self._etag, self._last, self._written_at = wrote.etag, manifest, now

@@ -2,8 +2,9 @@
 
 Every output is written so: take what lies there (at first: nothing), ask whether the source still is the version this
 is about, write on condition that nothing changed; refused ⇒ start over. So an older result never replaces a newer one,
-and publishing again after a crash gives the same bytes. Knows nothing of leases: only committed or dead jobs come
-here.
+and publishing again after a crash gives the same bytes. Where a later claim already speaks for the same version of the
+input, that claim settles it, or the next scan finds it unsettled. Knows nothing of leases: only committed or dead jobs
+come here.
 """
 
 from __future__ import annotations
@@ -13,14 +14,15 @@ from dataclasses import dataclass
 from typing import Literal
 
 from handler.clock import Clock
-from handler.errors import BadKey, NotFound, StoreError
+from handler.errors import AccessDenied, BadKey, NotFound, StoreError
 from handler.layout import Layout, job_id_of
-from handler.progress import ManifestWriter, parse_manifest, write_manifest
+from handler.progress import ManifestWriter, parse_manifest
 from handler.store.base import Store
 from handler.store.swap import Conflict, put_bytes, put_record
-from handler.types import JobRecord, Manifest, SettledMarker, Subscriber, canonical_json, iso
+from handler.types import JobRecord, Manifest, SettledMarker, Subscriber, canonical_json
 from pipeline.errors import ErrorDetail, sentence
 from pipeline.formats.deepgram import assemble, error_part, metadata_part
+from pipeline.formats.times import iso_time
 
 log = logging.getLogger(__name__)
 
@@ -57,17 +59,28 @@ class Publisher:
         self._clock = clock
 
     def is_current(self, subscriber: Subscriber) -> bool:
-        """Whether the key still holds the version of the recording that this is about. One HEAD."""
+        """Whether the key still holds the version of the recording that this is about. One HEAD; a LIST, too, where it
+        may not be read.
+        """
+        key = self._layout.input_key(subscriber.key)
         try:
-            info = self._store.head(self._layout.input_key(subscriber.key))
+            info = self._store.head(key)
         except NotFound:
             return False
+        except AccessDenied:  # an input that cannot be read ends in an error, too, and that must be told
+            listed = next(self._store.list(key), None)
+            if listed is None or listed.key != key:
+                return False
+            info = listed
         return self._layout.source(info).sid == subscriber.sid
 
     def completed(
         self, ending: Ending, record: JobRecord, results: bytes, writer: ManifestWriter | None = None
     ) -> Verdict:
-        """Publish a committed job's result for one input. ``results``: the value of ``"results"``, as stored."""
+        """Publish a committed job's result for one input. ``results``: the value of ``"results"``, as stored.
+
+        A result under a name that the store cannot hold settles the input as failed; the marker says why.
+        """
         assert record.facts is not None
         assert record.committed_at is not None
         subscriber = ending.subscriber
@@ -85,12 +98,18 @@ class Publisher:
             verdict = self._output(key, assemble(metadata, results), ending)
             if verdict == "written":
                 manifest = _manifest(ending, record.committed_at, status="completed", result=key)
-                replaced = self._last_manifest(manifest, writer)
-                if record.failures or (replaced is not None and replaced.status == "failed"):
+                told = self._last_manifest(manifest, writer)
+                if told.newer is not None and _speaks_later(told.newer, ending):
+                    return "older"
+                # An input that was never reported on has no error; of any other, one may lie there from before.
+                if record.failures or told.replaced is not None:
                     self._store.delete(self._layout.error_key(subscriber.key))
         except BadKey as error:
             return self._unpublishable(ending, error)
-        self._settle(ending, "completed" if verdict == "written" else "cancelled", _REASONS[verdict])
+        if verdict == "written":
+            self._settle(ending, "completed", "")
+        elif verdict == "superseded":
+            self._gone(ending, writer)
         return verdict
 
     def failed(
@@ -103,6 +122,8 @@ class Publisher:
             error, request_id=ending.job_id, key=subscriber.key, attempts=ending.attempts, failures=failures
         )
         try:
+            if self._is_older(ending):
+                return "older"
             if dead is not None:
                 self._store.put(self._layout.dead_key(dead.jid), canonical_json(dead.model_dump(mode="json")))
             verdict = self._output(self._layout.error_key(subscriber.key), body, ending)
@@ -110,12 +131,21 @@ class Publisher:
                 self._last_manifest(_manifest(ending, ending.store_time, status="failed", error=error), writer)
         except BadKey as bad:
             return self._unpublishable(ending, bad)
-        self._settle(ending, "failed" if verdict == "written" else "cancelled", _REASONS[verdict] or error.message)
+        if verdict == "written":
+            self._settle(ending, "failed", error.message)
+        elif verdict == "superseded":
+            self._gone(ending, writer)
         return verdict
 
-    def gone(self, ending: Ending) -> None:
-        """The input was deleted or overwritten before its job ended."""
-        self._settle(ending, "cancelled", _REASONS["superseded"])
+    def _gone(self, ending: Ending, writer: ManifestWriter | None) -> None:
+        """The input was deleted or overwritten before its job ended. Its manifest must not say for ever that it is
+        being worked on; where another version's lies by now, the writer leaves that alone.
+        """
+        reason = "the recording was deleted or replaced by another version"
+        if writer is not None:
+            manifest = _manifest(ending, ending.store_time, status="cancelled")
+            writer.write(manifest.model_copy(update={"message": f"Cancelled: {reason}."}), force=True)
+        self._settle(ending, "cancelled", reason)
 
     def _output(self, key: str, body: bytes, ending: Ending) -> Verdict:
         etag: str | None = None
@@ -127,36 +157,28 @@ class Publisher:
                 return "written"
             except Conflict as conflict:
                 found = conflict.found
-            if found is not None and found.body == body:
-                return "written"
-            if found is not None and self._newer_claim(ending):
+            if found is not None and self._is_older(ending):
                 return "older"
             etag = found.etag if found is not None else None
         raise StoreError(
             f"{key} changed {WRITE_TRIES} times while it was being written", "Is another program writing there?"
         )
 
-    def _newer_claim(self, ending: Ending) -> bool:
-        """Whether a later claim (`retry` under other options) already speaks for this same version of the input."""
+    def _is_older(self, ending: Ending) -> bool:
+        """Whether a later claim (a `retry`, other options) already speaks for this same version of the input."""
         try:
             found = self._store.get(self._layout.progress_key(ending.subscriber.key))
         except NotFound:
             return False
         manifest = parse_manifest(found.body)
-        return (
-            manifest is not None
-            and manifest.source_id == ending.subscriber.sid
-            and manifest.job_id != ending.job_id
-            and manifest.token > ending.token
-        )
+        return manifest is not None and _speaks_later(manifest, ending)
 
-    def _last_manifest(self, manifest: Manifest, writer: ManifestWriter | None) -> Manifest | None:
-        if writer is not None:
-            writer.write(manifest, force=True)
-            return writer.replaced
-        # The caller has just asked, and was told that this input is current.
-        wrote = write_manifest(self._store, self._layout, self._clock, manifest, etag=None, is_current=lambda: True)
-        return wrote.replaced
+    def _last_manifest(self, manifest: Manifest, writer: ManifestWriter | None) -> ManifestWriter:
+        if writer is None:
+            # The caller has just asked, and was told that this input is current.
+            writer = ManifestWriter(self._store, self._layout, self._clock, least_seconds=0.0, is_current=lambda: True)
+        writer.write(manifest, force=True)
+        return writer
 
     def _settle(self, ending: Ending, outcome: Literal["completed", "failed", "cancelled"], reason: str) -> None:
         marker = SettledMarker(
@@ -166,7 +188,7 @@ class Publisher:
             jid=ending.jid,
             job_id=ending.job_id,
             reason=reason,
-            settled_at=iso(ending.store_time),
+            settled_at=iso_time(ending.store_time),
         )
         key = self._layout.settled_key(ending.subscriber.sid)
         try:
@@ -181,18 +203,15 @@ class Publisher:
         return "written"
 
 
-_REASONS: dict[Verdict, str] = {
-    "written": "",
-    "superseded": "the recording was deleted or replaced by another version",
-    "older": "a later claim of the same recording has published already",
-}
+def _speaks_later(manifest: Manifest, ending: Ending) -> bool:
+    return manifest.source_id == ending.subscriber.sid and manifest.token > ending.token
 
 
 def _manifest(
     ending: Ending,
     finished: float,
     *,
-    status: Literal["completed", "failed"],
+    status: Literal["completed", "failed", "cancelled"],
     result: str | None = None,
     error: ErrorDetail | None = None,
 ) -> Manifest:
@@ -209,8 +228,8 @@ def _manifest(
         cached_stages=ending.cached_stages,
         queued_at=ending.subscriber.queued_at,
         started_at=ending.started_at,
-        updated_at=iso(ending.store_time),
-        finished_at=iso(finished),
+        updated_at=iso_time(ending.store_time),
+        finished_at=iso_time(finished),
         timings=dict(ending.timings),
         worker=ending.worker,
         result=result,

@@ -5,15 +5,17 @@ Counts are a worker's own since it started; the command adds the workers' object
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from typing import Literal
 
 from pydantic import ValidationError
 
 from handler.clock import Clock
+from handler.errors import NotFound
 from handler.layout import Layout
 from handler.store.base import Store
-from handler.types import canonical_json, iso
+from handler.types import canonical_json
+from pipeline.formats.times import iso_time
 from pipeline.types import Frozen
 
 
@@ -36,7 +38,7 @@ class Stats:
     def __init__(self) -> None:
         self._jobs = self._hits = self._misses = 0
         self._saved = 0.0
-        self._stages: Counter[str] = Counter()
+        self._stages: defaultdict[str, float] = defaultdict(float)
 
     def job(self, *, hits: int, saved: float, stages: dict[str, float]) -> None:
         """One job came to its result: ``hits`` stages from the cache, which took ``saved`` seconds once; ``stages``
@@ -47,7 +49,7 @@ class Stats:
         self._misses += len(stages)
         self._saved += saved
         for stage, seconds in stages.items():
-            self._stages[stage] += seconds  # type: ignore[assignment]
+            self._stages[stage] += seconds
 
     def save(self, store: Store, layout: Layout, clock: Clock, worker: str) -> None:
         """Write the snapshot, unless there is nothing to tell. The key is this worker's alone."""
@@ -55,7 +57,7 @@ class Stats:
             return
         snapshot = Snapshot(
             worker=worker,
-            at=iso(clock.time()),
+            at=iso_time(clock.time()),
             jobs=self._jobs,
             hits=self._hits,
             misses=self._misses,
@@ -71,6 +73,6 @@ def read_stats(store: Store, layout: Layout) -> list[Snapshot]:
     for info in store.list(layout.stats_key("").removesuffix(".json")):
         try:
             snapshots.append(Snapshot.model_validate_json(store.get(info.key).body))
-        except ValidationError:
+        except (NotFound, ValidationError):  # deleted since the listing; not ours
             continue
     return snapshots

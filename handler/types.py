@@ -7,7 +7,6 @@ Knows nothing of stores: how a record is claimed and swapped is `handler.job`.
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
 from typing import Any, Literal
 
 from pydantic import Field
@@ -19,14 +18,10 @@ State = Literal["running", "waiting", "done", "dead", "cancelled"]
 Status = Literal["queued", "processing", "completed", "failed", "cancelled"]
 
 
-def iso(epoch: float) -> str:
-    """Epoch seconds as ISO 8601 with milliseconds and Z, Deepgram's form."""
-    return datetime.fromtimestamp(epoch, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
 def canonical_json(value: Any) -> bytes:
-    """Sorted keys, fixed separators, UTF-8: equal values give equal bytes."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    """Sorted keys, fixed separators, UTF-8: equal values give equal bytes. ValueError for NaN and infinities."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return text.encode()
 
 
 class Source(Frozen):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import bisect
 import logging
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,6 +19,7 @@ from handler.types import Source
 log = logging.getLogger(__name__)
 
 _ID_BYTES = 32  # a sid is a SHA-256
+_SID = re.compile("[0-9a-f]{64}")
 
 
 class SettledIds(Sequence[bytes]):
@@ -62,7 +64,6 @@ class Scan:
     candidates: tuple[Candidate, ...]
     unready: int
     options: frozenset[str]
-    inputs: int
 
 
 def scan(store: Store, layout: Layout) -> Scan:
@@ -74,14 +75,13 @@ def scan(store: Store, layout: Layout) -> Scan:
     settled = _settled(store, layout)
     candidates: list[Candidate] = []
     options: set[str] = set()
-    unready = inputs = 0
+    unready = 0
     for info in store.list(layout.input):
         key = info.key.removeprefix(layout.input)
         if is_options(key):
             options.add(info.key)
         if not is_recording(key):
             continue
-        inputs += 1
         source = layout.source(info)
         if settled.has(source.sid):
             continue
@@ -90,7 +90,7 @@ def scan(store: Store, layout: Layout) -> Scan:
             continue
         candidates.append(Candidate(info, source))
     candidates.sort(key=lambda candidate: (candidate.source.modified, candidate.source.key))
-    return Scan(tuple(candidates), unready, frozenset(options), inputs)
+    return Scan(tuple(candidates), unready, frozenset(options))
 
 
 def _settled(store: Store, layout: Layout) -> SettledIds:
@@ -98,14 +98,10 @@ def _settled(store: Store, layout: Layout) -> SettledIds:
     prefix = layout.settled_key("")
     for info in store.list(prefix):
         name = info.key.removeprefix(prefix)
-        try:
-            sid = bytes.fromhex(name)
-        except ValueError:
-            sid = b""
-        if len(sid) != _ID_BYTES:
+        if _SID.fullmatch(name) is None:  # in capitals, say, which sort elsewhere: one such would spoil the bisection
             log.warning("watch: %s is no settled marker", info.key)
             continue
-        settled.append(sid)
+        settled.append(bytes.fromhex(name))
     return settled
 
 

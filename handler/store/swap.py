@@ -7,7 +7,6 @@ what is under the key is read back and compared before anything is concluded. Kn
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +16,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_aft
 from handler.clock import Clock
 from handler.errors import NotFound, Refused, Unavailable
 from handler.store.base import Found, Store
+from handler.types import canonical_json
 
 ATTEMPTS = 6
 BASE_SECONDS = 0.1  # the first wait is at most this, each further one twice the last
@@ -40,12 +40,6 @@ class Conflict(Refused):
         self.found = found
 
 
-def encode(fields: Mapping[str, Any]) -> bytes:
-    """Deterministic JSON: sorted keys, no spaces, UTF-8. ValueError for NaN and infinities."""
-    text = json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    return text.encode()
-
-
 def put_record(store: Store, key: str, fields: Mapping[str, Any], *, etag: str | None, clock: Clock) -> Written:
     """Write ``fields`` and a fresh ``nonce`` as JSON, in place of the version ``etag`` (None: only if nothing is
     there).
@@ -57,7 +51,7 @@ def put_record(store: Store, key: str, fields: Mapping[str, Any], *, etag: str |
     response was lost and another writer was quick: the caller finds its own mark in ``found``, or not. `Unavailable`
     after the last retry: the write may or may not have been applied.
     """
-    return _swap(store, key, encode({**fields, "nonce": clock.new_id()}), etag, clock)
+    return _swap(store, key, canonical_json({**fields, "nonce": clock.new_id()}), etag, clock)
 
 
 def put_bytes(store: Store, key: str, body: bytes, *, etag: str | None, clock: Clock) -> Written:

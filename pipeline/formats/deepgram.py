@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
 from operator import itemgetter
 from typing import Any, NamedTuple
 
@@ -21,6 +20,7 @@ from pipeline.formats.numbers import number
 from pipeline.formats.paragraphs import Paragraph, paragraphs
 from pipeline.formats.paragraphs import transcript as paragraphs_transcript
 from pipeline.formats.text import join
+from pipeline.formats.times import iso_time
 from pipeline.formats.utterances import Utterance, utterances
 from pipeline.formats.words import ResultWord, median_confidence, result_words
 from pipeline.options import Options
@@ -217,11 +217,6 @@ def assemble(metadata: bytes, results: bytes) -> bytes:
 def model_id(model: ModelInfo) -> str:
     """A model's UUID, made from its name and the digest of its weights: other weights, another id."""
     return str(uuid.uuid5(_MODELS, json.dumps([model.name, model.revision])))
-
-
-def iso_time(epoch: float) -> str:
-    """Epoch seconds as Deepgram writes times: ISO 8601, milliseconds, Z."""
-    return datetime.fromtimestamp(epoch, UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
 
 
 # ── errors ───────────────────────────────────────────────────────────────────────────────────────────────────────────

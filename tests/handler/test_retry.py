@@ -75,6 +75,21 @@ def test_a_dead_job_is_run_again(memory_store: MemoryStore, settings: Settings, 
     assert memory_store.keys("errors/") == ()
 
 
+def test_a_retry_is_of_one_recording(memory_store: MemoryStore, settings: Settings, drain: Drain, retry: Retry) -> None:
+    """Of two recordings with the same bytes that failed, the one that is retried completes; the other one's turn is its
+    own, and its outputs agree with its marker."""
+    memory_store.drop("input/a.wav", b"somebody talks")
+    memory_store.drop("input/b.wav", b"somebody talks")
+    assert drain([NoAudio("there is no sound in it").to_detail()]).failed == 2
+    retry.key("a.wav")
+    assert drain().completed == 1
+    assert statuses(memory_store, settings) == {"a.wav": "completed", "b.wav": "failed"}
+    assert memory_store.keys("results/") == ("results/a.wav.json",)
+    assert retry.key("b.wav").was == "failed"
+    assert drain().cached == 1
+    assert memory_store.keys("errors/") == ()
+
+
 def test_attempts_start_anew(memory_store: MemoryStore, drain: Drain, retry: Retry) -> None:
     """A retried job has all its attempts again: one more failure does not kill it at once."""
     memory_store.drop("input/a.wav", b"somebody talks")

@@ -10,7 +10,8 @@ import pytest
 from handler.clock import VirtualClock
 from handler.errors import NotFound, Refused, Unavailable
 from handler.store.memory import Call, MemoryStore, Phase
-from handler.store.swap import ATTEMPTS, Conflict, encode, put_bytes, put_record
+from handler.store.swap import ATTEMPTS, Conflict, put_bytes, put_record
+from handler.types import canonical_json
 
 KEY = "jobs/1"
 
@@ -33,7 +34,7 @@ def test_records_carry_a_fresh_nonce(memory_store: MemoryStore, virtual_clock: V
     """The record is deterministic JSON with a new nonce each time, so that the same fields never have the same ETag."""
     first = put_record(memory_store, KEY, {"b": 1, "a": "é"}, etag=None, clock=virtual_clock)
     fields = json.loads(first.body)
-    assert first.body == encode({"a": "é", "b": 1, "nonce": fields["nonce"]}) == memory_store.peek(KEY)
+    assert first.body == canonical_json({"a": "é", "b": 1, "nonce": fields["nonce"]}) == memory_store.peek(KEY)
     second = put_record(memory_store, KEY, fields, etag=first.etag, clock=virtual_clock)
     third = put_record(memory_store, KEY, fields, etag=second.etag, clock=virtual_clock)
     assert len({first.etag, second.etag, third.etag}) == 3
@@ -135,7 +136,7 @@ def test_equal_bytes_count_as_won(memory_store: MemoryStore, virtual_clock: Virt
 def test_nan_is_no_record() -> None:
     """A number that JSON does not have is refused, not written for others to choke on."""
     with pytest.raises(ValueError, match="JSON compliant"):
-        encode({"percent": float("nan")})
+        canonical_json({"percent": float("nan")})
 
 
 def test_other_errors_pass(memory_store: MemoryStore, virtual_clock: VirtualClock) -> None:

@@ -12,13 +12,13 @@ from pipeline.formats.deepgram import (
     assemble,
     error_part,
     facts,
-    iso_time,
     metadata_part,
     model_id,
     results_chunks,
     results_part,
 )
 from pipeline.formats.text import join
+from pipeline.formats.times import iso_time
 from pipeline.options import Options
 from pipeline.types import Transcript, Warning
 from tests.deepgram_contract import ContractError, check_result

@@ -1,0 +1,216 @@
+"""The stage cache: first writer wins, whatever is damaged is a miss, and the next writer mends it."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from protocol_rig import FACTS, Fault, layout_of, race
+
+from handler.cache import StageCache
+from handler.clock import Clock, SystemClock, VirtualClock
+from handler.errors import Unavailable
+from handler.store.base import Store
+from handler.store.memory import Call, MemoryStore, Phase
+
+DIGEST = "c" * 64
+KEY = f".dropscribe/v1/stages/{DIGEST}.json"
+BLOBS = ".dropscribe/v1/blobs/"
+INLINE = 100  # bytes
+SMALL, LARGE = b'{"words":["one"]}', b'{"words":["' + b"one " * 1000 + b'"]}'
+
+each_size = pytest.mark.parametrize("body", [SMALL, LARGE], ids=["inline", "blob"])
+
+
+class Worker:
+    """A cache, and the folder its worker keeps artifacts in."""
+
+    def __init__(self, store: Store, folder: Path, clock: Clock | None = None) -> None:
+        self.scratch = folder / "scratch"
+        self.artifact = folder / "artifact.json"
+        folder.mkdir(parents=True, exist_ok=True)
+        self.cache = StageCache(store, layout_of(store), clock or SystemClock(), self.scratch, INLINE)
+
+    def put(self, body: bytes, seconds: float = 1.0) -> bytes:
+        """Keep an artifact; gives what the artifact's file holds afterwards."""
+        self.artifact.write_bytes(body)
+        self.cache.put(DIGEST, "transcribing", self.artifact, seconds=seconds)
+        return self.artifact.read_bytes()
+
+    def get(self) -> bytes | None:
+        hit = self.cache.get(DIGEST)
+        return None if hit is None else hit.body
+
+
+@each_size
+def test_what_is_kept_comes_back(store: Store, tmp_path: Path, body: bytes) -> None:
+    """On every store an artifact comes back byte for byte, to another worker too."""
+    one, two = Worker(store, tmp_path / "one"), Worker(store, tmp_path / "two")
+    assert two.get() is None
+    assert one.put(body) == body
+    assert two.get() == body
+    assert not list(two.scratch.glob("*"))
+
+
+@each_size
+def test_the_first_writer_wins(store: Store, tmp_path: Path, body: bytes) -> None:
+    """A later worker's artifact, though as good, is thrown away for the stored one: all publish the same words."""
+    one, two = Worker(store, tmp_path / "one"), Worker(store, tmp_path / "two")
+    one.put(body)
+    assert two.put(body.replace(b"one", b"two")) == body
+    assert two.get() == body
+
+
+@pytest.mark.parametrize(("size", "inline"), [(0, True), (INLINE, True), (INLINE + 1, False)])
+def test_small_ones_lie_inside(memory_store: MemoryStore, tmp_path: Path, size: int, inline: bool) -> None:
+    """Up to the limit an artifact costs one PUT and one GET; a larger one is a blob, written before its reference."""
+    one = Worker(memory_store, tmp_path)
+    one.put(b"x" * size)
+    digest = hashlib.sha256(b"x" * size).hexdigest()
+    blob = [] if inline else [BLOBS + digest]
+    assert [call.key for call in memory_store.calls] == [*blob, KEY]
+    assert list(memory_store.keys(BLOBS)) == blob
+    memory_store.calls.clear()
+    assert one.get() == b"x" * size
+    assert memory_store.counts() == ({"GET": 1} if inline else {"GET": 2, "HEAD": 1})
+
+
+@pytest.mark.parametrize("body", [b"a\r\nb\rc\n", b"\xff\x00\xfe", "é🎙\u2028".encode(), b"\xef\xbb\xbfbom", b"\x00"])
+def test_any_bytes(memory_store: MemoryStore, tmp_path: Path, body: bytes) -> None:
+    """Line ends, sound, any Unicode: small artifacts of whatever bytes come back as they were."""
+    one = Worker(memory_store, tmp_path)
+    one.put(body)
+    assert one.get() == body
+
+
+def test_facts_and_seconds_are_the_stored_ones(memory_store: MemoryStore, tmp_path: Path) -> None:
+    """With the stored artifact a late writer gets the facts and the seconds that belong to it."""
+    artifact = tmp_path / "artifact.json"
+    cache = Worker(memory_store, tmp_path).cache
+    artifact.write_bytes(SMALL)
+    first = cache.put(DIGEST, "generating_output", artifact, seconds=12.3456, facts=FACTS)
+    artifact.write_bytes(LARGE)
+    late = cache.put(DIGEST, "generating_output", artifact, seconds=1.0, facts=FACTS.model_copy(update={"channels": 2}))
+    hit = cache.get(DIGEST)
+    assert hit is not None
+    assert first.facts == late.facts == hit.reference.facts == FACTS
+    assert first.seconds == late.seconds == hit.reference.seconds == 12.346
+    assert artifact.read_bytes() == SMALL
+
+
+def _damage(store: MemoryStore, **fields: object) -> None:
+    store.drop(KEY, json.dumps({**json.loads(store.peek(KEY) or b""), **fields}).encode())
+
+
+def _blob(store: MemoryStore) -> str:
+    return store.keys(BLOBS)[0]
+
+
+DAMAGES: dict[str, tuple[bytes, Callable[[MemoryStore], object]]] = {
+    "blob missing": (LARGE, lambda store: store.delete(_blob(store))),
+    "blob truncated": (LARGE, lambda store: store.drop(_blob(store), LARGE[:-1])),
+    "blob empty": (LARGE, lambda store: store.drop(_blob(store), b"")),
+    "blob flipped": (LARGE, lambda store: store.drop(_blob(store), LARGE.replace(b"one", b"two", 1))),
+    "inline truncated": (SMALL, lambda store: _damage(store, inline=SMALL[:-1].decode())),
+    "inline flipped": (SMALL, lambda store: _damage(store, inline=SMALL.decode().replace("one", "two"))),
+    "inline not Unicode": (SMALL, lambda store: _damage(store, inline="\ud800")),
+    "inline gone": (SMALL, lambda store: _damage(store, inline=None)),
+    "wrong digest": (SMALL, lambda store: _damage(store, sha256="0" * 64)),
+    "other format": (SMALL, lambda store: _damage(store, format=2)),
+    "reference truncated": (SMALL, lambda store: store.drop(KEY, (store.peek(KEY) or b"")[:-1])),
+    "reference empty": (SMALL, lambda store: store.drop(KEY, b"")),
+    "reference garbage": (SMALL, lambda store: store.drop(KEY, b"\xff\xfenot JSON")),
+}
+each_damage = pytest.mark.parametrize(("body", "damage"), DAMAGES.values(), ids=DAMAGES.keys())
+
+
+@each_damage
+def test_damage_is_a_miss_and_is_mended(
+    memory_store: MemoryStore, tmp_path: Path, body: bytes, damage: Callable[[MemoryStore], object]
+) -> None:
+    """Whatever became of a stored artifact, it is never believed; the next worker's takes its place."""
+    one, two = Worker(memory_store, tmp_path / "one"), Worker(memory_store, tmp_path / "two")
+    one.put(body)
+    damage(memory_store)
+    assert two.get() is None
+    mended = body.replace(b"one", b"mended")
+    assert two.put(mended) == mended
+    assert one.get() == mended
+    assert one.put(body) == mended
+
+
+def test_the_same_bytes_mend_a_missing_blob(memory_store: MemoryStore, tmp_path: Path) -> None:
+    """A blob that was deleted lies there again once the same artifact was made again; its reference stays."""
+    one = Worker(memory_store, tmp_path)
+    one.put(LARGE)
+    before = memory_store.peek(KEY)
+    memory_store.delete(_blob(memory_store))
+    assert one.put(LARGE) == LARGE
+    assert one.get() == LARGE
+    assert memory_store.peek(KEY) == before
+
+
+def test_a_blob_that_is_swapped_while_it_is_read(memory_store: MemoryStore, tmp_path: Path) -> None:
+    """A blob that changes, or goes, between the look at it and its download is a miss, not an error."""
+    Worker(memory_store, tmp_path / "one").put(LARGE)
+    for meddle in (lambda key: memory_store.drop(key, b"else"), memory_store.delete):
+
+        def hook(call: Call, phase: Phase) -> None:
+            if (call.method, phase) == ("download", "before"):
+                meddle(call.key)  # noqa: B023
+
+        two = Worker(memory_store.client(hook), tmp_path / "two")
+        assert two.get() is None
+        assert not list(two.scratch.glob("*"))
+
+
+@each_size
+@pytest.mark.parametrize("kind", ["memory", "folder"])
+@pytest.mark.parametrize("damaged", [False, True])
+def test_racing_writers(kind: str, request: pytest.FixtureRequest, tmp_path: Path, body: bytes, damaged: bool) -> None:
+    """Workers that keep or mend one artifact at the same moment all end with the same bytes, and so does the store."""
+    store: Store = request.getfixturevalue(f"{kind}_store")
+    for turn in range(5):
+        store.delete(KEY)
+        if damaged:
+            store.put(KEY, b"garbage")
+        workers = [Worker(store, tmp_path / f"{turn}-{number}") for number in range(6)]
+        left = race(6, lambda number: workers[number].put(body.replace(b"one", b"by %d" % number)))  # noqa: B023
+        assert len(set(left)) == 1
+        assert {worker.get() for worker in workers} == set(left)
+
+
+def test_whoever_mends_first_wins(memory_store: MemoryStore, tmp_path: Path) -> None:
+    """A mender that is overtaken between its look and its write adopts what the other one stored."""
+    memory_store.drop(KEY, b"garbage")
+    fast = Worker(memory_store, tmp_path / "fast")
+    puts = itertools.count(1)
+
+    def hook(call: Call, phase: Phase) -> None:
+        if (call.method, phase) == ("put", "before") and next(puts) == 2:
+            fast.put(b"fast")
+
+    slow = Worker(memory_store.client(hook), tmp_path / "slow")
+    assert slow.put(b"slow") == b"fast"
+    assert slow.get() == b"fast"
+
+
+@each_size
+def test_lost_answers(virtual_clock: VirtualClock, tmp_path: Path, body: bytes) -> None:
+    """An artifact whose PUT was answered by silence is kept once, and its writer knows that it was the first."""
+    store = MemoryStore(virtual_clock)
+    one = Worker(store.client(Fault("put", times=2)), tmp_path, virtual_clock)
+    assert one.put(body) == body
+    assert one.get() == body
+
+
+def test_a_store_that_is_away(memory_store: MemoryStore, tmp_path: Path, virtual_clock: VirtualClock) -> None:
+    """No answer at all is no miss: the stage is not run again because the network is down."""
+    Worker(memory_store, tmp_path).put(SMALL)
+    away = Worker(memory_store.client(Fault(times=1000)), tmp_path, virtual_clock)
+    with pytest.raises(Unavailable):
+        away.get()
