@@ -1,15 +1,18 @@
-"""An engine for tests: the real work directory, artifacts and formats, but scripted words instead of a recogniser.
+"""For tests: an engine with scripted words instead of a recogniser (but the real work directory, artifacts and
+formats), and a clock for a worker whose heart beats in virtual time.
 
-Ships with the package, as the in-memory store does, so that anyone can test what they build on dropscribe. It runs
-in-process and keeps its state per instance.
+They ship with the package, as the in-memory store does, so that anyone can test what they build on dropscribe. They
+run in-process and keep their state per instance.
 """
 
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from handler.clock import VirtualClock
 from handler.errors import EngineDied
 from pipeline.errors import ErrorDetail
 from pipeline.formats.deepgram import facts, results_part
@@ -29,6 +32,27 @@ from pipeline.types import (
     Transcript,
     Word,
 )
+
+
+class OwnedClock(VirtualClock):
+    """Virtual time that only the thread which made the clock moves. A `wait` in any other thread, such as a lease's
+    heart, ends when that time has come, or with its event: with a `VirtualClock` each of its waits would move time on.
+    """
+
+    _LOOK_SECONDS = 0.001  # of real time
+
+    def __init__(self, start: float = 1_700_000_000.0, seed: int = 0) -> None:
+        super().__init__(start, seed)
+        self._owner = threading.get_ident()
+
+    def wait(self, event: threading.Event, seconds: float) -> bool:
+        if threading.get_ident() == self._owner:
+            return super().wait(event, seconds)
+        until = self.monotonic() + seconds
+        while not event.wait(self._LOOK_SECONDS):
+            if self.monotonic() >= until:
+                return False
+        return True
 
 
 class ScriptedEngine:

@@ -2,15 +2,17 @@
 private fd.
 
 It knows the work directory it is given and nothing else: no bucket, no credentials, no network. Libraries print to
-stdout, so fd 1 is turned to stderr. When stdin ends (the handler is gone, however it went) the engine ends too,
-whatever it is doing.
+stdout, so fd 1 is turned to stderr. When the handler is gone, however it went, the engine ends too, whatever it is
+doing.
 """
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import os
 import queue
+import signal
 import sys
 import threading
 from collections.abc import Callable
@@ -28,11 +30,14 @@ log = logging.getLogger(__name__)
 
 Emit = Callable[[Event], None]
 
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
 
 def serve(requests: BinaryIO, events_fd: int) -> int:
     """Run jobs until ``requests`` ends. Returns the process's exit status."""
     os.dup2(2, 1)  # what libraries print must not reach whoever reads our stdout
     events = os.fdopen(events_fd, "wb", buffering=0)
+    _die_with_parent()
     emit = _emitter(events)
     models = Models()
     lines: queue.Queue[bytes] = queue.Queue()
@@ -77,6 +82,16 @@ def _emitter(events: BinaryIO) -> Emit:
             events.write(event.model_dump_json().encode() + b"\n")
 
     return emit
+
+
+def _die_with_parent() -> None:
+    """Have the kernel kill this process when the thread that started it ends, on Linux.
+
+    The end of stdin says the same, but whoever reads it needs the interpreter's lock, which some native code
+    (pocketsphinx) keeps for as long as it computes.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _read(requests: BinaryIO, lines: queue.Queue[bytes]) -> None:

@@ -10,6 +10,7 @@ import shutil
 import time
 from collections.abc import Callable
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -60,7 +61,7 @@ def _transcribed(work: Path, request: JobRequest, options: Options, models: Mode
     # Imported here: a job whose transcript is cached needs neither PyAV nor onnxruntime.
     from pipeline.stages.decode import decode
     from pipeline.stages.transcribe import transcribe
-    from pipeline.stages.vad import speech
+    from pipeline.stages.vad import speech, windows
 
     model = Model.model_validate(request.model)
     asked = _request(options)
@@ -77,12 +78,13 @@ def _transcribed(work: Path, request: JobRequest, options: Options, models: Mode
             opened=lambda claimed, channels: emit(Media(duration=claimed, channels=channels)),
         )
         emit(Media(duration=audio.info.duration, channels=audio.info.channels))
-        windows = []
+        step = (_HEARD - _DECODED) / audio.tracks
+        heard = []
         for track in range(audio.tracks):
-            begin = _DECODED + (_HEARD - _DECODED) * track / audio.tracks
-            end = _DECODED + (_HEARD - _DECODED) * (track + 1) / audio.tracks
-            windows.append(speech(audio, track, lambda done, total, a=begin, b=end: progress.share(a, b, done, total)))  # type: ignore[misc]
-        return transcribe(audio, windows, recogniser, asked, progress.words)
+            begin = _DECODED + step * track
+            spans = speech(audio, track, partial(progress.share, begin, begin + step))
+            heard.append(windows(spans) if recogniser.fills_windows else spans)
+        return transcribe(audio, heard, recogniser, asked, progress.words)
 
 
 def _request(options: Options) -> Request:
@@ -130,7 +132,8 @@ class _Progress:
 
 @contextmanager
 def _scratch(folder: Path) -> Iterator[Path]:
-    """A folder that is gone afterwards: the decoded sound is never kept."""
+    """An empty folder that is gone afterwards: the decoded sound is never kept."""
+    shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed
     folder.mkdir()
     try:
         yield folder

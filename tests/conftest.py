@@ -2,14 +2,24 @@
 
 ``heavy`` tests need the extra `models`: left out with ``--fast``, and an error where they are meant to run and it is
 not installed. ``long`` ones run with ``--long`` alone. ``gpu`` ones run where there is a CUDA device.
+
+And the fixtures that several parts share: S3's protocol from a server on loopback, and tiny Whispers, built once a
+session.
 """
 
 from __future__ import annotations
 
 import importlib.util
+import logging
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 
+_MODELS = Path(__file__).parent / "models"
 _HEAVY = ("torch", "demucs", "nemo")
 
 
@@ -45,3 +55,90 @@ def _cuda() -> bool:
 def long(request: pytest.FixtureRequest) -> bool:
     """Whether there are hours to spend."""
     return bool(request.config.getoption("--long"))
+
+
+# ── S3 ───────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture(scope="session")
+def s3_endpoint() -> Iterator[str]:
+    """The URL of an S3 server that lives as long as the tests. It checks, then writes: it shows no atomicity."""
+    from moto.server import ThreadedMotoServer
+
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def aws_environment(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
+    """The AWS variables of somebody who uses `s3_endpoint`, and nobody's own configuration. Gives the endpoint."""
+    for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL_S3", "AWS_CA_BUNDLE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "no-config"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "no-credentials"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3_endpoint)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    return s3_endpoint
+
+
+@pytest.fixture
+def s3_client(aws_environment: str) -> Iterator[Any]:
+    """A plain boto3 client, for what the `Store` protocol has no word for."""
+    import boto3
+
+    client = boto3.session.Session().client("s3")
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def s3_bucket(s3_client: Any) -> str:
+    """A new bucket's name."""
+    name = f"bucket-{uuid.uuid4().hex}"
+    s3_client.create_bucket(Bucket=name)
+    return name
+
+
+# ── models ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _script(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, _MODELS / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def fixed_whisper(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a multilingual Whisper whose answers are known: see tests/models/make_fixed_whisper.py."""
+    folder = tmp_path_factory.mktemp("fixed") / "fixed-whisper"
+    _script("make_fixed_whisper").main(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def fixed_whisper_english(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same, English only."""
+    folder = tmp_path_factory.mktemp("fixed") / "fixed-whisper.en"
+    _script("make_fixed_whisper").main(folder, multilingual=False)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def slow_whisper(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One whose first word takes two seconds."""
+    folder = tmp_path_factory.mktemp("fixed") / "slow-whisper"
+    _script("make_fixed_whisper").main(folder, slow_start=True)
+    return folder

@@ -87,6 +87,10 @@ class Recogniser(Protocol):
     def punctuates(self) -> bool:
         """It writes case and punctuation itself."""
 
+    @property
+    def fills_windows(self) -> bool:
+        """A window costs it the same however short, so it wants them full; otherwise it wants one utterance each."""
+
     def check(self, request: Request) -> tuple[Warning, ...]:
         """Before any audio is read: `OptionsError` for what it cannot do, warnings for hints that it will not use."""
 

@@ -106,6 +106,7 @@ class WhisperRecogniser:
     """Loaded weights behind the `Recogniser` protocol."""
 
     punctuates = True
+    fills_windows = True  # its encoder pads everything to 30 s
 
     def __init__(self, model: Model, whisper: WhisperModel) -> None:
         self.model = model

@@ -217,15 +217,15 @@ def test_what_a_library_prints_is_no_event(child: Make) -> None:
 def test_an_overrun_is_killed(child: Make) -> None:
     """A job over its time limit is stopped by a kill, and the error says so and what to do."""
     engine = child(HANGING)
-    pids = []
+    running = engine.run(request(), time_limit=lambda duration: 0.4, poll=0.05)
+    assert isinstance(next(running), Media)
+    pid = engine.pid or 0
     with pytest.raises(EngineDied) as caught:
-        for event in engine.run(request(), time_limit=lambda duration: 0.4, poll=0.05):
-            pids.append(engine.pid)
-            assert event is None or isinstance(event, Media)
+        list(running)
     assert "time limit" in caught.value.message
     assert "DROPSCRIBE_TIME_LIMIT_FACTOR" in caught.value.hint
     assert caught.value.retryable
-    assert gone(pids[0] or 0)
+    assert gone(pid)
 
 
 def test_the_limit_follows_the_length(child: Make) -> None:

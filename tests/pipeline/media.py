@@ -99,13 +99,22 @@ def _encode(output: Any, stream: Any, sound: Sound, rate: int, form: str, layout
         output.mux(stream.encode(frame))
 
 
-def write_video(path: Path, seconds: float, sound: Sound | None, rate: int = 48_000, sound_at: float = 0.0) -> Path:
+def write_video(
+    path: Path,
+    seconds: float,
+    sound: Sound | None,
+    rate: int = 48_000,
+    sound_at: float = 0.0,
+    bit_rate: int | None = None,
+) -> Path:
     """A small MPEG-4 video, with the sound (AAC) starting ``sound_at`` seconds into it, or without any."""
     with av.open(str(path), "w") as output:
         video = output.add_stream("mpeg4", rate=25)
         video.width = video.height = 64
         video.pix_fmt = "yuv420p"
         audio = None if sound is None else output.add_stream("aac", rate=rate, layout="mono")
+        if audio is not None and bit_rate:
+            audio.bit_rate = bit_rate
         for index in range(round(seconds * 25)):
             picture = av.VideoFrame.from_ndarray(np.full((64, 64, 3), index % 256, np.uint8), format="rgb24")
             picture.pts, picture.time_base = index, Fraction(1, 25)

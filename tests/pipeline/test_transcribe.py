@@ -51,6 +51,7 @@ class Echo:
     """A recogniser that says, for each window, a word with its start and the loudness of its first sample."""
 
     punctuates = False
+    fills_windows = False
 
     def __init__(self, model: Model) -> None:
         self.model = model
