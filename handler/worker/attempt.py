@@ -111,7 +111,6 @@ class Attempt:
         own model pass through with the lease released.
         """
         try:
-            self._work.mkdir(parents=True, exist_ok=True)
             with _beating(self._lease, self._clock, self._settings.beat_seconds, self._report):
                 return self._attempt()
         except LeaseLost:
@@ -128,6 +127,7 @@ class Attempt:
 
     def _attempt(self) -> Committed | NotDone:
         try:
+            self._work.mkdir(parents=True, exist_ok=True)
             return self._commit(self._results())
         except _JobFailed as failed:
             error = failed.error
@@ -143,6 +143,8 @@ class Attempt:
             error = (
                 OutOfSpace("the work directory's disk is full") if full else EngineFailure(str(failed))
             ).to_detail()
+        except ValueError as failed:  # facts that are no numbers
+            error = EngineFailure(f"what the engine wrote cannot be kept: {failed}").to_detail()
         return NotDone(self._lease.fail(error), error)
 
     def _release(self, wait: float = 0.0) -> None:
@@ -152,9 +154,8 @@ class Attempt:
     def _results(self) -> bytes:
         """The results part: from the cache, or by way of the engine."""
         plan = self._plans[GENERATING_OUTPUT]
-        first_claim = self._lease.record.takeovers == 0 and self._lease.record.attempts == 0
-        if not (first_claim and not self._lease.record.stages):
-            hit = self._cached(plan)  # a worker may have died between keeping the results and committing them
+        if not self._lease.created:
+            hit = self._cached(plan)  # a worker may have ended between keeping the results and committing them
             if hit is not None and hit.reference.facts is not None:
                 self._course.facts = hit.reference.facts
                 return hit.body

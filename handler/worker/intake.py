@@ -6,6 +6,7 @@ hash.
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Set
 from dataclasses import dataclass
@@ -22,9 +23,10 @@ from handler.options import OptionsFinder
 from handler.settings import Settings
 from handler.store.base import Info, Store
 from handler.store.swap import Conflict, put_record
-from handler.types import Content, Source, Subscriber, iso
+from handler.types import Content, Source, Subscriber
 from pipeline.catalog import Model, resolve
 from pipeline.errors import EmptyMedia, OutOfSpace
+from pipeline.formats.times import iso_time
 from pipeline.options import Options, Parsed
 from pipeline.plan import job_digest
 from pipeline.types import Frozen
@@ -72,11 +74,38 @@ class Intake:
         self._scratch = scratch
         self._finder = OptionsFinder(store, layout, clock)
 
+    def known(self, sid: str) -> Content | None:
+        """What somebody learned of this version of an input before; None also when that is unreadable."""
+        try:
+            found = self._store.get(self._layout.source_key(sid))
+        except NotFound:
+            return None
+        try:
+            record = SourceRecord.model_validate_json(found.body)
+        except ValidationError:
+            log.warning("sources/%s is unreadable: the recording is hashed again", sid)
+            return None
+        return Content(sha256=record.sha256, size=record.size)
+
+    def settled(self, sid: str) -> bool:
+        """Whether this version of an input is done with."""
+        try:
+            self._store.head(self._layout.settled_key(sid))
+        except NotFound:
+            return False
+        return True
+
     def notice(self, key: str) -> Noticed:
-        """HEAD before believing anything. `NotFound` when the input is gone."""
-        info = self._store.head(key)
+        """HEAD before believing anything. `NotFound` when the input is gone, `AccessDenied`."""
+        return self._noticed(self._store.head(key))
+
+    def unread(self, listed: Info) -> Noticed:
+        """An input that may be listed but not read: all that can be known of it, to say so."""
+        return self._noticed(dataclasses.replace(listed, store_time=self._clock.time()))
+
+    def _noticed(self, info: Info) -> Noticed:
         source = self._layout.source(info)
-        subscriber = Subscriber(sid=source.sid, key=source.key, queued_at=iso(source.modified))
+        subscriber = Subscriber(sid=source.sid, key=source.key, queued_at=iso_time(source.modified))
         return Noticed(info, source, subscriber)
 
     def check(self, noticed: Noticed) -> None:
@@ -98,10 +127,12 @@ class Intake:
         )
         return parsed, subscriber
 
-    def identify(self, noticed: Noticed, parsed: Parsed, subscriber: Subscriber) -> Work:
-        """The job this input is. `ModelUnavailable`, `OptionsError`, `OutOfSpace`, `Changed`, `NotFound`."""
+    def identify(self, noticed: Noticed, parsed: Parsed, subscriber: Subscriber, known: Content | None) -> Work:
+        """The job this input is. ``known``: as `known` says. `ModelUnavailable`, `OptionsError`, `OutOfSpace`,
+        `Changed`, `NotFound`.
+        """
         model = self.model(parsed.options.model)
-        content, recording = self._content(noticed)
+        content, recording = (known, None) if known is not None else self._content(noticed)
         jid = job_digest(content.sha256, parsed.options, model)
         identity = Identity(
             jid=jid,
@@ -136,9 +167,6 @@ class Intake:
 
     def _content(self, noticed: Noticed) -> tuple[Content, Path | None]:
         info, sid = noticed.info, noticed.source.sid
-        known = self._known(sid)
-        if known is not None:
-            return known, None
         if info.sha256 is not None:
             content, path = Content(sha256=info.sha256, size=info.size), None
         else:
@@ -150,19 +178,11 @@ class Intake:
             put_record(self._store, self._layout.source_key(sid), fields, etag=None, clock=self._clock)
         except Conflict:
             log.debug("%s: another worker hashed it too", record.key)
+        except BaseException:
+            if path is not None:
+                path.unlink(missing_ok=True)
+            raise
         return content, path
-
-    def _known(self, sid: str) -> Content | None:
-        try:
-            found = self._store.get(self._layout.source_key(sid))
-        except NotFound:
-            return None
-        try:
-            record = SourceRecord.model_validate_json(found.body)
-        except ValidationError:
-            log.warning("sources/%s is unreadable: the recording is hashed again", sid)
-            return None
-        return Content(sha256=record.sha256, size=record.size)
 
 
 def _suffix(key: str) -> str:

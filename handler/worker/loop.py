@@ -7,7 +7,6 @@ two things end the loop: being told to stop, and a model of the worker's own tha
 from __future__ import annotations
 
 import logging
-import shutil
 import threading
 from collections import Counter
 from collections.abc import Set
@@ -31,6 +30,7 @@ from handler.worker.attempt import Attempt, Committed, Interrupted
 from handler.worker.endings import Endings, Tally
 from handler.worker.intake import Intake, Noticed, Work
 from handler.worker.report import Report
+from handler.worker.scratch import Scratch
 from pipeline.errors import ErrorDetail, ModelUnavailable, PipelineError, sentence
 
 log = logging.getLogger(__name__)
@@ -70,12 +70,12 @@ class Worker:
         self._settings = settings
         self._clock = clock
         self._engine = engine
-        self._layout = Layout.of(store.url, settings)
-        self._scratch = settings.work_dir / name
-        self._jobs = Jobs(store, self._layout, clock, settings, name)
-        self._intake = Intake(store, self._layout, clock, settings, self._scratch)
-        self._cache = StageCache(store, self._layout, clock, self._scratch, settings.inline_bytes)
-        self._publisher = Publisher(store, self._layout, clock)
+        self.layout = Layout.of(store.url, settings)
+        self._scratch = Scratch(settings.work_dir, name)
+        self._jobs = Jobs(store, self.layout, clock, settings, name)
+        self._intake = Intake(store, self.layout, clock, settings, self._scratch.path)
+        self._cache = StageCache(store, self.layout, clock, self._scratch.path, settings.inline_bytes)
+        self._publisher = Publisher(store, self.layout, clock)
         self._endings = Endings(self._publisher, name)
         self._pace = Pace(settings, local=not store.url.startswith("s3://"))
         self._memory = _Memory()
@@ -88,11 +88,14 @@ class Worker:
         """Work until `stop` is set; with ``drain``, until every input is settled. `ModelUnavailable` for the worker's
         own.
         """
+        self._scratch.open()
         try:
             while not self.stop.is_set():
                 pending, worked = self.sweep()
-                if drain and not pending:
+                if drain and not pending and not worked:  # what was dropped during the work was not in its listing
                     break
+                if drain and not pending:
+                    continue
                 self._clock.wait(self.stop, self._pace.after(found_work=worked))
         finally:
             self.close()
@@ -101,16 +104,16 @@ class Worker:
     def close(self) -> None:
         """End the engine, empty the scratch folder, leave the statistics behind."""
         self._engine.close()
-        shutil.rmtree(self._scratch, ignore_errors=True)
+        self._scratch.close()
         try:
-            self._endings.stats.save(self._store, self._layout, self._clock, self.name)
+            self._endings.stats.save(self._store, self.layout, self._clock, self.name)
         except StoreError as error:
             log.warning("stats: %s", error.message)
 
     def sweep(self) -> tuple[bool, bool]:
         """One scan, and every input it shows that is due. Gives (is any input still unsettled, was any work done)."""
         try:
-            seen = scan(self._store, self._layout)
+            seen = scan(self._store, self.layout)
         except StoreError as error:
             log.error("scan: %s", sentence(error.message, error.hint))
             return True, False
@@ -122,6 +125,8 @@ class Worker:
                 pending = True
                 continue
             settled = self._handle_safely(candidate, seen.options)
+            if settled:  # should the next listing show it unsettled all the same, that is no reason to hurry
+                self._later(candidate.source.sid, _LOOK_AGAIN_SECONDS)
             pending, worked = pending or not settled, True
         self._memory.keep_only({candidate.source.sid for candidate in seen.candidates})
         return pending, worked
@@ -150,7 +155,16 @@ class Worker:
         """See one input to its end, or as far as it goes now. True when it is settled. ``options``: as in
         `OptionsFinder`.
         """
-        noticed = self._intake.notice(candidate.info.key)
+        # The earliest trace that an input leaves is asked for first: a new one costs no look at its settled marker, and
+        # one that was settled since the listing (or is heard of twice) costs no more than these two requests.
+        known = self._intake.known(candidate.source.sid)
+        if known is not None and self._intake.settled(candidate.source.sid):
+            return True
+        try:
+            noticed = self._intake.notice(candidate.info.key)
+        except AccessDenied as error:
+            unread = self._intake.unread(candidate.info)
+            return self._trouble(unread, unread.subscriber, error)
         if noticed.source.sid != candidate.source.sid:
             raise Changed(f"{noticed.source.key} is another version than the listing showed")
         subscriber, own_model = noticed.subscriber, True
@@ -158,7 +172,7 @@ class Worker:
             self._intake.check(noticed)
             parsed, subscriber = self._intake.options(noticed, options)
             own_model = parsed.options.model is None
-            work = self._intake.identify(noticed, parsed, subscriber)
+            work = self._intake.identify(noticed, parsed, subscriber, known)
         except ModelUnavailable as error:
             if own_model:
                 raise
@@ -205,7 +219,7 @@ class Worker:
             engine=self._engine,
             clock=self._clock,
             settings=self._settings,
-            scratch=self._scratch,
+            scratch=self._scratch.path,
             report=report,
             stop=self.stop,
             fetch=lambda: work.recording or self._intake.download(noticed.info)[0],
@@ -253,7 +267,7 @@ class Worker:
         """Others who wait for the same job get a manifest at each change of stage, the claimer more often."""
         return ManifestWriter(
             self._store,
-            self._layout,
+            self.layout,
             self._clock,
             least_seconds=self._settings.progress_seconds if subscriber.sid == own else float("inf"),
             is_current=lambda: self._publisher.is_current(subscriber),

@@ -13,7 +13,8 @@ from handler.clock import Clock
 from handler.job import Lease
 from handler.layout import job_id_of
 from handler.progress import ManifestWriter
-from handler.types import Manifest, Subscriber, iso
+from handler.types import Manifest, Subscriber
+from pipeline.formats.times import iso_time
 from pipeline.types import Progress
 
 # Where each stage begins and ends in the job's percent. Transcribing is nearly all of the time.
@@ -116,7 +117,7 @@ class Report:
             partial={"transcript": self._partial, "is_final": False} if self._partial is not None else None,
             queued_at=subscriber.queued_at,
             started_at=record.started_at,
-            updated_at=iso(self._lease.store_time()),
+            updated_at=iso_time(self._lease.store_time()),
             timings=dict(self._timings),
             worker=self._worker,
         )
