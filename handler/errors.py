@@ -24,7 +24,7 @@ Every error carries ``message`` and ``hint``; ``exit_code`` is what the command 
 
 from __future__ import annotations
 
-from pipeline.errors import ErrorDetail
+from pipeline.errors import Explained
 
 EXIT_FAILED = 1  # the job or the command failed
 EXIT_USAGE = 2  # the command line or a setting is wrong
@@ -35,25 +35,10 @@ EXIT_NO_PERMISSION = 77  # the credentials lack a permission (EX_NOPERM)
 EXIT_UNSAFE = 78  # the store cannot keep the protocol's promises (EX_CONFIG)
 
 
-class HandlerError(Exception):
-    code = "INTERNAL_SERVER_ERROR"
-    retryable = False
-    default_hint = ""
+class HandlerError(Explained):
+    """Base of the handler's tree. ``exit_code``: what a command ends with."""
+
     exit_code = EXIT_FAILED
-
-    def __init__(self, message: str, hint: str = "") -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint or self.default_hint
-
-    def to_detail(self) -> ErrorDetail:
-        return ErrorDetail(
-            error_class=type(self).__name__,
-            code=self.code,
-            message=self.message,
-            hint=self.hint,
-            retryable=self.retryable,
-        )
 
 
 class StoreError(HandlerError):

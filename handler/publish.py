@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 WRITE_TRIES = 10
 
-Verdict = Literal["written", "superseded", "older"]
+Verdict = Literal["written", "superseded", "older", "unpublishable"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +200,7 @@ class Publisher:
         """The store cannot hold an output under this name. Said in the log and in the marker: there is nowhere else."""
         log.error("%s: %s", ending.subscriber.key, sentence(error.message, error.hint))
         self._settle(ending, "failed", sentence(error.message, error.hint))
-        return "written"
+        return "unpublishable"
 
 
 def _speaks_later(manifest: Manifest, ending: Ending) -> bool:

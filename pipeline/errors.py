@@ -42,8 +42,8 @@ class ErrorDetail(BaseModel):
     retryable: bool = False
 
 
-class PipelineError(Exception):
-    """Base of the tree; ``code`` is Deepgram's ``err_code`` (or ours, in its style)."""
+class Explained(Exception):
+    """An error for people, the base of both halves' trees. ``code``: Deepgram's ``err_code``, or ours alike."""
 
     code = "INTERNAL_SERVER_ERROR"
     retryable = False
@@ -62,6 +62,10 @@ class PipelineError(Exception):
             hint=self.hint,
             retryable=self.retryable,
         )
+
+
+class PipelineError(Explained):
+    """Base of the pipeline's tree."""
 
 
 class MediaError(PipelineError):

@@ -19,8 +19,8 @@ from handler.cache import Hit, StageCache
 from handler.child import Engine
 from handler.clock import Clock
 from handler.errors import HandlerError, LeaseLost, StoreError, Unavailable
-from handler.job import Lease
 from handler.layout import digest_of
+from handler.lease import Lease
 from handler.settings import Settings
 from handler.types import JobRecord
 from handler.worker.report import Report
@@ -145,6 +145,9 @@ class Attempt:
             ).to_detail()
         except ValueError as failed:  # facts that are no numbers
             error = EngineFailure(f"what the engine wrote cannot be kept: {failed}").to_detail()
+        except Exception as failed:  # ours; uncharged, it would be met again for ever
+            log.exception("job %s", self._lease.record.jid)
+            error = EngineFailure(f"an error of ours: {type(failed).__name__}: {failed}").to_detail()
         return NotDone(self._lease.fail(error), error)
 
     def _release(self, wait: float = 0.0) -> None:

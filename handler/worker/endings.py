@@ -9,7 +9,7 @@ import logging
 from collections import Counter
 from dataclasses import dataclass
 
-from handler.job import Lease
+from handler.lease import Lease
 from handler.publish import Ending, Publisher
 from handler.stats import Stats
 from handler.types import JobRecord, Subscriber
@@ -57,8 +57,8 @@ class Endings:
                 timings=tuple(outcome.timings.items()),
                 started_at=record.started_at,
             )
-            self._publisher.completed(ending, record, outcome.results, report.writer(subscriber))
-            self._counts["completed"] += 1
+            verdict = self._publisher.completed(ending, record, outcome.results, report.writer(subscriber))
+            self._counts["failed" if verdict == "unpublishable" else "completed"] += 1
 
     def known(self, noticed: Noticed, subscriber: Subscriber, record: JobRecord, results: bytes) -> None:
         """A job that was done before: publish for this input alone."""
@@ -73,8 +73,11 @@ class Endings:
             cached_stages=tuple(record.stages),
             started_at=subscriber.queued_at,
         )
-        self._publisher.completed(ending, record, results)
+        verdict = self._publisher.completed(ending, record, results)
         self.stats.job(hits=len(record.stages), saved=sum(record.timings.values()), stages={})
+        if verdict == "unpublishable":
+            self._counts["failed"] += 1
+            return
         self._counts["completed"] += 1
         self._counts["cached"] += 1
 

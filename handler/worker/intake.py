@@ -52,6 +52,11 @@ class Noticed:
     info: Info
     source: Source
     subscriber: Subscriber  # without what the options add
+    at: float = 0.0  # this machine's monotonic seconds of the HEAD
+
+    def store_time(self, clock: Clock) -> float:
+        """The store's epoch seconds now: a download may have taken long since the HEAD."""
+        return self.info.store_time + clock.monotonic() - self.at
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +111,7 @@ class Intake:
     def _noticed(self, info: Info) -> Noticed:
         source = self._layout.source(info)
         subscriber = Subscriber(sid=source.sid, key=source.key, queued_at=iso_time(source.modified))
-        return Noticed(info, source, subscriber)
+        return Noticed(info, source, subscriber, self._clock.monotonic())
 
     def check(self, noticed: Noticed) -> None:
         """`EmptyMedia` and `TooLarge`, before a byte is downloaded."""
@@ -138,7 +143,7 @@ class Intake:
             jid=jid,
             content=content,
             options=parsed.options.model_dump(mode="json", exclude={"tag", "extra"}),
-            model=model.model_dump(mode="json", exclude={"warnings"}),
+            model=model.model_dump(mode="json", exclude={"warnings", "folder"}),
         )
         told = subscriber.model_copy(update={"warnings": (*model.warnings, *subscriber.warnings)})
         return Work(identity, parsed.options, model, told, recording)

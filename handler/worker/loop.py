@@ -17,8 +17,9 @@ from handler.cache import StageCache
 from handler.child import Engine
 from handler.clock import Clock
 from handler.errors import AccessDenied, Changed, HandlerError, LeaseLost, NotFound, StoreError
-from handler.job import Busy, Finished, Jobs, Later, Lease
+from handler.job import Busy, Finished, Jobs, Later
 from handler.layout import Layout
+from handler.lease import Lease
 from handler.progress import ManifestWriter
 from handler.publish import Publisher
 from handler.settings import Settings
@@ -146,6 +147,8 @@ class Worker:
             log.warning("%s: %s", key, error.message)
         except HandlerError as error:
             log.error("%s: %s", key, sentence(error.message, error.hint))
+        except OSError as error:  # of the work directory
+            log.error("%s: %s; looked at again later", key, error)
         except Exception:
             log.exception("%s: an error of ours; looked at again later", key)
         self._later(candidate.source.sid, _LOOK_AGAIN_SECONDS)
@@ -190,7 +193,7 @@ class Worker:
                 work.recording.unlink(missing_ok=True)
 
     def _claim(self, noticed: Noticed, work: Work) -> bool:
-        claim = self._jobs.claim(work.identity, work.subscriber, noticed.info.store_time)
+        claim = self._jobs.claim(work.identity, work.subscriber, noticed.store_time(self._clock))
         if isinstance(claim, Finished) and claim.record.state == "done":
             results = self._stored_results(claim.record)
             if results is not None:

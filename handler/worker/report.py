@@ -10,8 +10,8 @@ from collections.abc import Callable
 from typing import Any
 
 from handler.clock import Clock
-from handler.job import Lease
 from handler.layout import job_id_of
+from handler.lease import Lease
 from handler.progress import ManifestWriter
 from handler.types import Manifest, Subscriber
 from pipeline.formats.times import iso_time

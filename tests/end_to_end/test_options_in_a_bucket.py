@@ -168,6 +168,7 @@ def test_names_too_long_for_an_output(
     rig: Rig = request.getfixturevalue(f"make_{store}_rig")()
     rig.drop(key, speech)
     rig.drain()
+    assert (rig.worker.tally.failed, rig.worker.tally.completed) == (1, 0)
     assert rig.settled() == 1
     [marker] = rig.keys(".dropscribe/v1/settled/")
     outcome = json.loads(rig.read(f".dropscribe/v1/settled/{marker}") or b"")

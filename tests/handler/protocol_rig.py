@@ -12,8 +12,9 @@ import pytest
 
 from handler.clock import Clock
 from handler.errors import Unavailable
-from handler.job import Identity, Jobs, Lease
+from handler.job import Identity, Jobs
 from handler.layout import Layout, digest_of
+from handler.lease import Lease
 from handler.settings import Settings, load_settings
 from handler.store.base import Found, Store
 from handler.store.memory import Call, MemoryStore, Phase

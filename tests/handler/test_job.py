@@ -20,7 +20,8 @@ from protocol_rig import (
 
 from handler.clock import Clock, SystemClock, VirtualClock
 from handler.errors import LeaseLost
-from handler.job import EXPIRY_SLACK, MAX_SUBSCRIBERS, Busy, Finished, Later, Lease
+from handler.job import EXPIRY_SLACK, MAX_SUBSCRIBERS, Busy, Finished, Later
+from handler.lease import Lease
 from handler.store.base import Store
 from handler.store.memory import MemoryStore
 

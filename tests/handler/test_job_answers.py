@@ -21,7 +21,8 @@ from protocol_rig import (
 
 from handler.clock import VirtualClock
 from handler.errors import LeaseLost, NewerFormat, Unavailable
-from handler.job import EXPIRY_SLACK, SWAP_TRIES, Finished, Later, Lease
+from handler.job import EXPIRY_SLACK, Finished, Later
+from handler.lease import SWAP_TRIES, Lease
 from handler.store.memory import Call, MemoryStore, Phase
 from handler.store.swap import Conflict
 from handler.types import JobRecord

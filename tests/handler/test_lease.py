@@ -28,7 +28,8 @@ from protocol_rig import (
 
 from handler.clock import VirtualClock
 from handler.errors import LeaseLost, Unavailable
-from handler.job import EXPIRY_SLACK, Busy, Lease
+from handler.job import EXPIRY_SLACK, Busy
+from handler.lease import Lease
 from handler.store.memory import Call, MemoryStore, Phase
 from handler.types import JobRecord
 

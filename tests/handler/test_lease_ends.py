@@ -25,7 +25,8 @@ from protocol_rig import (
 
 from handler.clock import VirtualClock
 from handler.errors import LeaseLost, Unavailable
-from handler.job import KEPT_FAILURES, SWAP_TRIES, Later, Lease
+from handler.job import Later
+from handler.lease import KEPT_FAILURES, SWAP_TRIES, Lease
 from handler.store.memory import Call, MemoryStore, Phase
 from handler.types import JobRecord
 

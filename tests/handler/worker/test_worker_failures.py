@@ -98,6 +98,34 @@ def test_nonsense_costs_an_attempt(rig: Rig) -> None:
     check_right(rig, "a.wav", SPEECH)
 
 
+def test_an_error_of_ours_costs_attempts(rig: Rig) -> None:
+    """A recording that makes the worker itself stumble ends as an error like any other, and the worker goes on."""
+
+    class Stumbling(ScriptedEngine):
+        def run(self, *args: object, **kwargs: object) -> Iterator[Event | None]:
+            raise KeyError("nobody thought of this")
+
+    rig.drop("a.wav", SPEECH)
+    drain(rig, Stumbling())
+    assert rig.error("a.wav")["attempts"] == 3
+    assert "nobody thought of this" in rig.error("a.wav")["err_msg"]
+
+
+def test_a_long_download_shortens_no_wait(rig: Rig, bucket: MemoryStore, clock: OwnedClock) -> None:
+    """The store's time of a claim is that of the claim: the wait after a failure begins at the failure."""
+
+    def slow(call: Call, phase: str) -> None:
+        if call.method == "download" and phase == "before":
+            clock.advance(500)
+
+    rig.drop("a.wav", SPEECH)
+    rig.worker(ScriptedEngine(failures=[TRANSIENT]), store=bucket.client(slow)).sweep()
+    record = rig.record()
+    assert record.token >= int(clock.time()) - 1
+    assert record.not_before is not None
+    assert record.not_before > clock.time()
+
+
 def test_a_download_that_is_of_no_use_goes(rig: Rig, bucket: MemoryStore) -> None:
     """A recording that was downloaded, but whose hash could not be stored, does not stay on the worker's disk."""
     left: list[list[Path]] = []
