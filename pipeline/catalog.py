@@ -72,7 +72,7 @@ class Model(Frozen):
 
     name: str
     backend: Literal["whisper", "sphinx"]
-    folder: str | None
+    folder: str | None = None
     revision: str
     version: str
     arch: str

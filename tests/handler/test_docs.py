@@ -111,7 +111,7 @@ def test_identity_is_as_described() -> None:
 def test_a_jobs_digest_is_made_as_described() -> None:
     """A jid is the digest of content, canonical options and fingerprint, in the form that the example shows."""
     sha256, options, fingerprint = example("jid")
-    model = Model.model_validate({**example("job")["model"], "folder": None})
+    model = Model.model_validate(example("job")["model"])
     assert fingerprint["models"] == {"transcribing": [model.name, model.revision]}
     now = [sha256, options, {**fingerprint, "code": CODE_VERSIONS}]
     assert job_digest(sha256, Options(), model) == digest_of(*now)
@@ -120,7 +120,7 @@ def test_a_jobs_digest_is_made_as_described() -> None:
 def test_a_stages_digest_is_made_as_described() -> None:
     """A stage's digest is that of its name, code version, model, options and inputs, and the example's are such."""
     job, versions = JobRecord.model_validate(example("job")), example("jid")[2]["code"]
-    model = Model.model_validate({**job.model, "folder": None})
+    model = Model.model_validate(job.model)
 
     def recipe(stage: str, code: dict[str, int], named: object, options: dict[str, Any], read: str) -> str:
         return digest_of(stage, code[stage], named, options, [read])
