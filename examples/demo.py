@@ -39,7 +39,7 @@ Next:
   your own file, no bucket      ./run dropscribe run FILE
   a bucket that is watched      ./run dropscribe work ./bucket      (then drop files into ./bucket/input/)
   good transcripts, with Whisper
-                                .venv/bin/python -m pipeline fetch large-v3-turbo
+                                ./run fetch large-v3-turbo
                                 ./run dropscribe run FILE --model large-v3-turbo
   a bucket on S3 or MinIO       ./run dropscribe work s3://BUCKET   (AWS_ENDPOINT_URL for MinIO)
   is everything in order?       ./run dropscribe doctor

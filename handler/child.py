@@ -22,6 +22,7 @@ from typing import Protocol
 
 from pydantic import TypeAdapter, ValidationError
 
+import pipeline
 from handler.clock import Clock
 from handler.errors import EngineDied
 from pipeline.types import Done, Event, Failed, JobRequest, Media, Ready
@@ -31,14 +32,11 @@ log = logging.getLogger(__name__)
 _EVENT: TypeAdapter[Event] = TypeAdapter(Event)
 _TAIL_LINES = 20  # of the child's stderr, for the message when it dies
 _GRACE_SECONDS = 2.0
+_PACKAGES = str(Path(pipeline.__file__).parents[1])
 
 # The child sees these variables and no others: no AWS_*, no tokens, no proxies that may carry a password.
 _ALLOWED = {"PATH", "LANG", "LANGUAGE", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "PYTHONPATH", "VIRTUAL_ENV", "SYSTEMROOT"}
 _ALLOWED_PREFIXES = ("LC_", "CUDA_", "NVIDIA_", "OMP_", "MKL_", "CT2_", "OPENBLAS_")
-
-
-class Stopped(Exception):
-    """The caller asked for the job to be stopped; the child was killed."""
 
 
 class Engine(Protocol):
@@ -50,8 +48,8 @@ class Engine(Protocol):
         """Yield the job's events, ending with `Done` or `Failed`; None at least every ``poll`` seconds when there are
         none.
 
-        ``time_limit`` gives the seconds allowed, from the recording's length (None while unknown). `EngineDied` when
-        the process ends or overruns. Closing the iterator early kills the job.
+        ``time_limit`` gives the seconds allowed, from the recording's length: 0 until it is open, None if it is open
+        and does not say. `EngineDied` when the process ends or overruns. Closing the iterator early kills the job.
         """
 
     def close(self) -> None:
@@ -63,7 +61,8 @@ class ChildEngine:
 
     def __init__(self, clock: Clock, *, command: list[str] | None = None, home: Path | None = None) -> None:
         self._clock = clock
-        self._command = command or [sys.executable, "-m", "pipeline", "engine"]
+        # -P: a stray pipeline.py in the current folder is not the engine.
+        self._command = command or [sys.executable, "-P", "-m", "pipeline", "engine"]
         self._home = home
         self._process: subprocess.Popen[bytes] | None = None
         self._events: queue.Queue[bytes | None] = queue.Queue()
@@ -79,7 +78,7 @@ class ChildEngine:
     ) -> Iterator[Event | None]:
         self._send(request)
         started = self._clock.monotonic()
-        limit = time_limit(None)
+        limit = time_limit(0.0)  # until the recording is open, its length is no excuse
         finished = False
         try:
             while True:
@@ -189,11 +188,14 @@ class ChildEngine:
 def child_environment(environ: dict[str, str] | os._Environ[str], home: Path | None) -> dict[str, str]:
     """The variables the child may see. Its HOME is the work directory: ``~/.aws`` is not the engine's to read."""
     kept = {name: value for name, value in environ.items() if name in _ALLOWED or name.startswith(_ALLOWED_PREFIXES)}
+    path = kept.get("PYTHONPATH")
     return {
         **kept,
+        "PYTHONPATH": f"{_PACKAGES}{os.pathsep}{path}" if path else _PACKAGES,  # the engine is this handler's own
         "HOME": str(home) if home is not None else "/nonexistent",
         "HF_HUB_OFFLINE": "1",
         "TRANSFORMERS_OFFLINE": "1",
+        "ORT_DISABLE_TELEMETRY": "1",  # onnxruntime would look for its maker's server, and leave files in HOME
         "PYTHONUNBUFFERED": "1",
     }
 

@@ -101,7 +101,7 @@ class EngineDied(HandlerError):
 
 class TooLarge(HandlerError):
     code = "Bad Request"
-    default_hint = "Split the recording, or raise DROPSCRIBE_MAX_SIZE_BYTES."
+    default_hint = "Split the recording; or raise DROPSCRIBE_MAX_SIZE_BYTES and run `dropscribe retry`."
 
 
 class SettingsError(HandlerError):

@@ -18,13 +18,14 @@ from handler.lease import SWAP_TRIES, Lease, Records
 from handler.store.base import Found
 from handler.store.swap import Conflict
 from handler.types import Content, JobRecord, Subscriber
-from pipeline.errors import ErrorDetail
+from pipeline.errors import ErrorDetail, TooLong
 from pipeline.formats.times import iso_time
 from pipeline.types import FORMAT
 
 log = logging.getLogger(__name__)
 
 MAX_SUBSCRIBERS = 64  # the rest wait for the scan
+_LIMITS = (TooLong.__name__,)  # errors of a setting, not of the recording
 EXPIRY_SLACK = 2.0  # seconds: both of the store's times that make an age are whole seconds
 
 
@@ -138,7 +139,7 @@ class Jobs(Records):
             # Failed for good, or for this very input: the answer stands. Dropped again after failures that may pass: a
             # new try.
             known = any(waiting.sid == subscriber.sid for waiting in record.subscribers)
-            if known or not (record.error and record.error.retryable):
+            if known or not _may_pass(record.error):
                 return Finished(record, found)
             return self._take(record, subscriber, found, {"attempts": 0, "takeovers": 0, "subscribers": ()})
         if record.state == "cancelled":
@@ -206,13 +207,14 @@ class Jobs(Records):
 
     def _join(self, record: JobRecord, subscriber: Subscriber, found: Found) -> bool:
         """Add the input to a job that somebody else has. The lease's age is carried over, not renewed."""
-        if any(waiting.sid == subscriber.sid for waiting in record.subscribers):
+        if subscriber in record.subscribers:
             return True
-        if len(record.subscribers) >= MAX_SUBSCRIBERS:
+        joint = _with(record.subscribers, subscriber)
+        if len(joint) > MAX_SUBSCRIBERS:
             return False
         joined = record.model_copy(
             update={
-                "subscribers": (*record.subscribers, subscriber),
+                "subscribers": joint,
                 "lease_age": record.lease_age + found.age if record.state == "running" else 0.0,
             }
         )
@@ -222,6 +224,11 @@ class Jobs(Records):
     def _lease(self, record: JobRecord, etag: str | None, started: float, store_time: float) -> Lease:
         written, _ = self.write(record, etag)
         return Lease(self, record, written, started, store_time, created=etag is None)
+
+
+def _may_pass(error: ErrorDetail | None) -> bool:
+    """Whether a job that died of this may fare better when the same bytes are dropped again."""
+    return error is not None and (error.retryable or error.error_class in _LIMITS)
 
 
 def _refuse_newer(jid: str, body: bytes) -> None:
@@ -237,6 +244,6 @@ def _refuse_newer(jid: str, body: bytes) -> None:
 
 def _with(subscribers: tuple[Subscriber, ...], subscriber: Subscriber) -> tuple[Subscriber, ...]:
     """One more waits, unless that input waits already. The claimer's own always fits: the limit is for joiners."""
-    if any(waiting.sid == subscriber.sid for waiting in subscribers):
-        return subscribers
+    if any(waiting.sid == subscriber.sid for waiting in subscribers):  # its tags may have changed since
+        return tuple(subscriber if waiting.sid == subscriber.sid else waiting for waiting in subscribers)
     return (*subscribers, subscriber)

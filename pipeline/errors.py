@@ -85,7 +85,7 @@ class NoAudio(MediaError):
 
 
 class TooLong(MediaError):
-    default_hint = "Split the recording, or raise DROPSCRIBE_MAX_DURATION_SECONDS."
+    default_hint = "Split the recording; or raise DROPSCRIBE_MAX_DURATION_SECONDS and run `dropscribe retry`."
 
 
 class TooManyChannels(MediaError):

@@ -18,9 +18,6 @@ FORMAT = 1  # version of every document below
 
 Unit = Annotated[float, Field(ge=0, le=1)]
 
-StageName = Literal["transcribing", "generating_output"]
-"""The stages whose artifacts are kept. The names are those of the progress manifest."""
-
 
 class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")

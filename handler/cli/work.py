@@ -90,7 +90,9 @@ def ready_model(settings: Settings) -> Model:
     log.info("fetching the model %s; this happens once", name)
     # A process of its own: it is the only one that talks to the hub, and it is gone before a job is claimed.
     environment = {**os.environ, "DROPSCRIBE_HOME": str(settings.home)}
-    done = subprocess.run([sys.executable, "-m", "pipeline", "fetch", name], stdout=subprocess.DEVNULL, env=environment)
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "pipeline", "fetch", name], stdout=subprocess.DEVNULL, env=environment
+    )
     if done.returncode:
         raise ModelUnavailable(
             f"the model {name} could not be fetched (the reason stands above)",

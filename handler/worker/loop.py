@@ -6,6 +6,7 @@ two things end the loop: being told to stop, and a model of the worker's own tha
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 from collections import Counter
@@ -36,6 +37,7 @@ from pipeline.errors import ErrorDetail, ModelUnavailable, PipelineError, senten
 
 log = logging.getLogger(__name__)
 
+_LONGEST_PATIENCE = 600.0  # seconds
 _LOOK_AGAIN_SECONDS = 5.0  # at an input that somebody else is working on, or that met trouble
 
 
@@ -45,9 +47,17 @@ class _Memory:
 
     not_before: dict[str, float] = field(default_factory=dict)  # sid → this machine's monotonic clock
     troubles: Counter[str] = field(default_factory=Counter)  # sid → failures before there was a job to charge
+    outages: Counter[str] = field(default_factory=Counter)  # sid → failures of the store, which are charged to no job
+
+    def patience(self, sid: str) -> float:
+        """Seconds to wait after one more failure of the store: longer and longer, because the engine may run each
+        time.
+        """
+        self.outages[sid] += 1
+        return float(min(_LONGEST_PATIENCE, _LOOK_AGAIN_SECONDS * 2 ** (self.outages[sid] - 1)))
 
     def keep_only(self, unsettled: Set[str]) -> None:
-        for remembered in (self.not_before, self.troubles):
+        for remembered in (self.not_before, self.troubles, self.outages):
             for sid in [sid for sid in remembered if sid not in unsettled]:
                 del remembered[sid]
 
@@ -147,6 +157,8 @@ class Worker:
             log.warning("%s: %s", key, error.message)
         except HandlerError as error:
             log.error("%s: %s", key, sentence(error.message, error.hint))
+            self._later(candidate.source.sid, self._memory.patience(candidate.source.sid))
+            return False
         except OSError as error:  # of the work directory
             log.error("%s: %s; looked at again later", key, error)
         except Exception:
@@ -229,9 +241,10 @@ class Worker:
         )
         try:
             outcome = attempt.run()
-        except (Interrupted, ModelUnavailable) as error:
-            for subscriber in lease.record.subscribers:
-                report.queued(subscriber, f"Given back: {error.message}.")
+        except (Interrupted, ModelUnavailable, StoreError) as error:
+            with contextlib.suppress(StoreError):
+                for subscriber in lease.record.subscribers:
+                    report.queued(subscriber, f"Given back: {error.message}.")
             raise
         if isinstance(outcome, Committed):
             self._endings.committed(outcome, lease, report)
@@ -259,6 +272,8 @@ class Worker:
             log.warning("%s: %s (attempt %d)", noticed.source.key, sentence(error.message, error.hint), attempts)
             self._later(sid, self._settings.backoff_seconds * 2 ** (attempts - 1))
             return False
+        if self._intake.settled(sid):  # by a worker that met the same
+            return True
         self._endings.refused(noticed, subscriber, error.to_detail(), attempts)
         return True
 

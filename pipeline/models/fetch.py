@@ -118,6 +118,10 @@ def _put_in_place(partial: Path, folder: Path) -> None:
 def _failed(canonical: str, repo: str, home: Path, error: Exception) -> ModelUnavailable | OutOfSpace:
     if isinstance(error, OSError) and OutOfSpace.explains(error):
         return OutOfSpace(f"no space left in {home} for {canonical}", "Free space there, then fetch again.")
+    if isinstance(error, ImportError):
+        return ModelUnavailable(
+            f"the hub's client cannot be loaded: {error}", "Install it: `pip install huggingface_hub`."
+        )
     reason = (str(error).strip() or type(error).__name__).splitlines()[0]
     by_hand = f"or copy the model's files into {home / canonical} by hand"
     hint = f"Check the network (HF_ENDPOINT for a mirror) and fetch again, {by_hand}."

@@ -8,6 +8,7 @@ recognisers but the longest window they take.
 from __future__ import annotations
 
 import importlib.util
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -94,6 +95,8 @@ def probabilities(audio: Audio, track: int, block: int = _BLOCK) -> Iterator[Pro
 
 @cache
 def _model() -> Any:
+    # Before the import: it would look for its maker's server from the background, and leave files in the home folder.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     import onnxruntime  # type: ignore[import-untyped]
 
     # Found without importing faster_whisper, which would load a recogniser that may not be the one in use.

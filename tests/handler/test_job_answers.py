@@ -21,11 +21,12 @@ from protocol_rig import (
 
 from handler.clock import VirtualClock
 from handler.errors import LeaseLost, NewerFormat, Unavailable
-from handler.job import EXPIRY_SLACK, Finished, Later
+from handler.job import EXPIRY_SLACK, Busy, Finished, Later
 from handler.lease import SWAP_TRIES, Lease
 from handler.store.memory import Call, MemoryStore, Phase
 from handler.store.swap import Conflict
 from handler.types import JobRecord
+from pipeline.errors import TooLong
 
 # ── answers that were lost ───────────────────────────────────────────────────────────────────────────────────────────
 
@@ -130,6 +131,23 @@ def test_dead_jobs(memory_store: MemoryStore, retryable: bool, same: bool, runs:
     if isinstance(answer, Lease):
         assert (answer.record.attempts, answer.record.takeovers, answer.record.error) == (0, 0, None)
         assert [waiting.key for waiting in answer.record.subscribers] == ["b.wav"]
+
+
+def test_a_limit_is_no_verdict(memory_store: MemoryStore) -> None:
+    """Bytes that were over a limit, dropped again, are tried anew: the limit may have been raised since."""
+    claimed(worker(memory_store, "one")).fail(TooLong("longer than 10 s").to_detail())
+    assert record_of(memory_store).state == "dead"
+    assert isinstance(worker(memory_store, "two").claim(JOB, subscriber("b.wav"), 0), Lease)
+
+
+def test_an_inputs_entry_is_its_latest(memory_store: MemoryStore) -> None:
+    """Tags that changed between two attempts are the later ones in the result."""
+    claimed(worker(memory_store, "one")).release()
+    tagged = subscriber("a.wav").model_copy(update={"tag": ("new",)})
+    assert claimed(worker(memory_store, "two"), tagged).record.subscribers == (tagged,)
+    again = tagged.model_copy(update={"tag": ("newer",)})
+    assert isinstance(worker(memory_store, "three").claim(JOB, again, 0), Busy)
+    assert record_of(memory_store).subscribers == (again,)
 
 
 def test_cancelled_jobs_are_free(memory_store: MemoryStore) -> None:

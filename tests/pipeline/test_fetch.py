@@ -165,3 +165,15 @@ def test_names_that_cannot_be_fetched(name: str, tmp_path: Path) -> None:
     with pytest.raises(OptionsError, match="no model called"):
         fetch(name, tmp_path / "home", download=failing(AssertionError("asked the hub")))
     assert not (tmp_path / "home").exists()
+
+
+def test_a_missing_client_is_no_network_trouble(tmp_path: Path) -> None:
+    """Whoever lacks the hub's client is told to install it, not to look at the network."""
+
+    def download(repo: str, folder: Path, files: Sequence[str]) -> str:
+        raise ModuleNotFoundError("No module named 'huggingface_hub'")
+
+    with pytest.raises(ModelUnavailable) as caught:
+        fetch("tiny", tmp_path, download=download)
+    assert "huggingface_hub" in caught.value.hint
+    assert "network" not in caught.value.hint

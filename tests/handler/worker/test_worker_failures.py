@@ -9,7 +9,7 @@ import pytest
 from worker_rig import Crash, Rig, at, check_right, drain, give_up
 
 from handler.clock import VirtualClock
-from handler.errors import Unavailable
+from handler.errors import AccessDenied, Unavailable
 from handler.fakes import OwnedClock, ScriptedEngine
 from handler.retry import Retry
 from handler.store.memory import Call, MemoryStore
@@ -96,6 +96,39 @@ def test_nonsense_costs_an_attempt(rig: Rig) -> None:
     [failure] = rig.record().failures
     assert "cannot be kept" in failure.error.message
     check_right(rig, "a.wav", SPEECH)
+
+
+def test_a_store_that_refuses_artifacts_is_tried_ever_more_rarely(rig: Rig, bucket: MemoryStore) -> None:
+    """No attempt is charged for what the store does, but the engine does not run for nothing every few seconds; the
+    manifest says why it waits."""
+
+    def refuse(call: Call, phase: str) -> None:
+        if call.verb == "PUT" and "/stages/" in call.key:
+            raise AccessDenied("no permission to write stages/")
+
+    rig.drop("a.wav", SPEECH)
+    engine = ScriptedEngine()
+    worker = rig.worker(engine, store=bucket.client(refuse))
+    for _ in range(240):
+        worker.sweep()
+        rig.clock.sleep(1.0)
+    assert 3 <= engine.jobs <= 7
+    assert rig.record().attempts == 0
+    assert rig.manifest("a.wav")["status"] == "queued"
+    assert "no permission to write stages/" in rig.manifest("a.wav")["message"]
+    assert rig.settled("a.wav") is None
+
+
+def test_a_refusal_is_told_once(rig: Rig, bucket: MemoryStore) -> None:
+    """An input that another worker settled as wrong meanwhile is not counted and published again."""
+    rig.drop("a.wav", b"")
+    candidate = rig.candidate("a.wav")
+    drain(rig)
+    client = bucket.client()
+    late = rig.worker(store=client)
+    assert late.handle(candidate)
+    assert late.tally.failed == 0
+    assert client.counts()["PUT"] == 0
 
 
 def test_an_error_of_ours_costs_attempts(rig: Rig) -> None:
