@@ -45,7 +45,7 @@ class OptionsFinder:
             layers.append(folder)
         sidecar = self._layout.input_key(key + SIDECAR_SUFFIX)
         if present is None or sidecar in present:
-            body = self._read(sidecar)
+            body = self._read(sidecar, key + SIDECAR_SUFFIX)
             if body is not None:
                 layers.append((key + SIDECAR_SUFFIX, _object(key + SIDECAR_SUFFIX, body)))
         query = info.metadata.get(METADATA_NAME)
@@ -61,31 +61,41 @@ class OptionsFinder:
             path = self._layout.input_key(name)
             if present is not None and path not in present:
                 continue
-            body = self._cached(path, listed=present is not None)
+            body = self._cached(path, name, listed=present is not None)
             if body is not None:
                 return name, _object(name, body)
         return None
 
-    def _cached(self, path: str, *, listed: bool) -> bytes | None:
+    def _cached(self, path: str, name: str, *, listed: bool) -> bytes | None:
         """``listed``: a listing has just shown that it is there; then it is not taken for absent on an old word."""
         now = self._clock.monotonic()
         kept = self._folders.get(path)
         if kept is None or now - kept[0] > CACHE_SECONDS or (listed and kept[1] is None):
             if len(self._folders) > 10_000:
                 self._folders.clear()
-            kept = self._folders[path] = (now, self._read(path))
+            kept = self._folders[path] = (now, self._read(path, name))
         return kept[1]
 
-    def _read(self, path: str) -> bytes | None:
+    def _read(self, path: str, name: str) -> bytes | None:
+        """None if it is not there. `OptionsError` of one that is too large, which is then neither read nor kept."""
         try:
-            return self._store.get(path).body
+            _check_size(name, self._store.head(path).size)
+            body = self._store.get(path).body
         except NotFound:
             return None
+        _check_size(name, len(body))  # replaced in between
+        return body
+
+
+def _check_size(name: str, size: int) -> None:
+    if size > _MAX_BYTES:
+        raise OptionsError(
+            f"{name} is {size:,} bytes long; options fit into {_MAX_BYTES:,}",
+            'Write an object, for example {"language": "en"}.',
+        )
 
 
 def _object(name: str, body: bytes) -> Mapping[str, Any]:
-    if len(body) > _MAX_BYTES:
-        raise OptionsError(f"{name} is {len(body)} bytes long; options fit into {_MAX_BYTES}")
     try:
         value = json.loads(body)
     except (ValueError, RecursionError) as error:

@@ -5,6 +5,8 @@ AWS's own names (AWS_ENDPOINT_URL, AWS_PROFILE, …) are boto3's business and ar
 
 from __future__ import annotations
 
+import itertools
+import os
 import tempfile
 from pathlib import Path
 from typing import Annotated
@@ -52,7 +54,8 @@ class Settings(BaseSettings):
     models: str | None = Field(None, description="where models come from: a folder, or hub")
     home: Path = Field(Path("~/.cache/dropscribe"), description="where fetched models are kept")
     work_dir: Path = Field(
-        Path(tempfile.gettempdir()) / "dropscribe", description="scratch space; a subfolder per worker"
+        Path(tempfile.gettempdir()) / f"dropscribe-{os.getuid()}",
+        description="scratch space, which other users cannot read; a subfolder per worker",
     )
 
     # writing
@@ -84,10 +87,23 @@ class Settings(BaseSettings):
     def _consistent(self) -> Settings:
         if self.beat_seconds * 3 > self.lease_seconds:
             raise ValueError("DROPSCRIBE_BEAT_SECONDS must be at most a third of DROPSCRIBE_LEASE_SECONDS")
-        outputs = [self.results_prefix, self.progress_prefix, self.errors_prefix, self.state_prefix]
-        if len({*outputs, self.input_prefix}) < 5 or any(p.startswith(self.input_prefix) for p in outputs):
-            raise ValueError("the prefixes must differ, and none may lie under the input prefix")
+        names = ("input_prefix", "results_prefix", "progress_prefix", "errors_prefix", "state_prefix")
+        for outer, inner in itertools.permutations(names, 2):
+            if _mixed(getattr(self, outer), getattr(self, inner), input_among="input_prefix" in (outer, inner)):
+                raise ValueError(
+                    f"DROPSCRIBE_{inner.upper()} ({getattr(self, inner)}) must not lie in DROPSCRIBE_{outer.upper()} "
+                    f"({getattr(self, outer)}): what is written to one would be taken for what belongs to the other"
+                )
         return self
+
+
+def _mixed(outer: str, inner: str, *, input_among: bool) -> bool:
+    """Whether ``inner`` lies in ``outer`` where keys of one can be keys of the other. Of two outputs ``inner`` may be
+    a dot folder in ``outer``: no recording has a key with one in it.
+    """
+    if not inner.startswith(outer):
+        return False
+    return input_among or inner == outer or not inner.removeprefix(outer).startswith(".")
 
 
 def load_settings(**overrides: object) -> Settings:

@@ -8,7 +8,7 @@ import click
 
 from handler.cli.bucket import open_bucket
 from handler.cli.runtime import Runtime, standard, start_log
-from handler.cli.screen import duration, note, results, show, size, table, write_json
+from handler.cli.screen import cell, duration, note, results, show, size, table, write_json
 from handler.errors import Usage
 from handler.shelf import Shelf, clear, survey
 
@@ -64,7 +64,7 @@ def _show(found: Shelf) -> None:
     out = results()
     made = table("STAGE", "ENTRIES", "SIZE", right=("ENTRIES", "SIZE"))
     for stage, share in found.stages.items():
-        made.add_row(stage, str(share.entries), size(share.bytes))
+        made.add_row(cell(stage), str(share.entries), size(share.bytes))
     made.add_row("all", str(found.entries), size(found.bytes))
     show(made)
     rate = "no stage was looked up yet" if found.hit_rate is None else f"{found.hit_rate:.0%} of the stages were hits"

@@ -8,6 +8,7 @@ import traceback
 
 import click
 
+from handler.cli.runtime import escaped
 from handler.errors import EXIT_FAILED, EXIT_NO_PERMISSION, EXIT_UNAVAILABLE, EXIT_USAGE, HandlerError
 from pipeline import errors as pipeline_errors
 from pipeline.errors import EngineFailure, ErrorDetail, ModelUnavailable, OptionsError, PipelineError, sentence
@@ -25,7 +26,7 @@ def report(error: Exception, *, debug: bool) -> int:
         error.show()
         return error.exit_code
     line, code = explained(error)
-    print(f"dropscribe: {' '.join(line.split())}", file=sys.stderr)
+    print(f"dropscribe: {escaped(' '.join(line.split()))}", file=sys.stderr)
     return code
 
 

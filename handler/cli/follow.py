@@ -13,6 +13,7 @@ from rich.progress import Progress as Bars
 from rich.progress import TaskID
 
 from handler.cli.bucket import Bucket
+from handler.cli.runtime import escaped
 from handler.cli.screen import note, progress_bars
 from handler.clock import Clock
 from handler.errors import NotInTime
@@ -29,15 +30,29 @@ _LONELY_SECONDS = 20.0  # without a sign of life, say what may be missing
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How one input ended. ``result`` and ``error`` are keys; ``message`` says why it failed."""
+    """How one input ended, or how far it is. ``result`` and ``error`` are keys; ``message`` says why it failed.
+    ``job_id`` is None while there is no job.
+    """
 
     source: Source
     status: Status
-    job_id: str
+    job_id: str | None
     message: str
     result: str | None
     error: str | None
     cached: bool
+
+    @property
+    def over(self) -> bool:
+        return self.status in ("completed", "failed", "cancelled")
+
+
+class OutOfTime(NotInTime):
+    """``so_far``: what is known of every one, in the order given."""
+
+    def __init__(self, message: str, hint: str, so_far: list[Ended]) -> None:
+        super().__init__(message, hint)
+        self.so_far = so_far
 
 
 def follow(
@@ -48,30 +63,30 @@ def follow(
     *,
     between: Callable[[], None] = lambda: None,
 ) -> list[Ended]:
-    """Wait until every one has ended; in the order given. ``timeout`` in seconds: `NotInTime`.
+    """Wait until every one has ended; in the order given. ``timeout`` in seconds: `OutOfTime`.
 
     ``between`` is called after each look; what it raises ends the wait.
     """
-    ended: dict[str, Ended] = {}
+    known = {source.sid: Ended(source, "queued", None, "", None, None, False) for source in sources}
     started = clock.monotonic()
     pause = _LOCAL_SECONDS if bucket.local else _REMOTE_SECONDS
     with progress_bars() as bars:
         view = _View(bucket, bars, sources, started)
         while True:
             for source in sources:
-                if source.sid not in ended:
-                    found = _look(bucket, source, view)
-                    if found is not None:
-                        ended[source.sid] = found
+                if not known[source.sid].over:
+                    found = known[source.sid] = _look(bucket, source, view) or known[source.sid]
+                    if found.over:
                         view.finish(found)
-            left = len({source.sid for source in sources}) - len(ended)
+            left = sum(not one.over for one in known.values())
             if not left:
-                return [ended[source.sid] for source in sources]
+                return [known[source.sid] for source in sources]
             now = clock.monotonic()
             if timeout is not None and now - started >= timeout:
-                raise NotInTime(
+                raise OutOfTime(
                     f"{left} of {len(sources)} recordings are not done after {timeout:g} s",
                     "They stay in the bucket; `dropscribe status BUCKET` shows how far they are.",
+                    [known[source.sid] for source in sources],
                 )
             view.lonely(now)
             between()
@@ -83,7 +98,7 @@ def _look(bucket: Bucket, source: Source, view: _View) -> Ended | None:
     manifest = read_manifest(bucket.store, bucket.layout, source.key)
     if manifest is not None and manifest.source_id == source.sid:
         view.show(source, manifest)
-        return _from_manifest(bucket, source, manifest) if manifest.terminal else None
+        return _from_manifest(bucket, source, manifest)
     marker = read_marker(bucket.store, bucket.layout, source.sid)
     return _from_marker(bucket, source, marker) if marker is not None else None
 
@@ -121,19 +136,19 @@ class _View:
         self._bucket = bucket
         self._bars = bars
         self._tasks: dict[str, TaskID] = {
-            source.sid: bars.add_task(source.key, total=100.0, note="queued") for source in sources
+            source.sid: bars.add_task(escaped(source.key), total=100.0, note="queued") for source in sources
         }
         self._sign_of_life = started
 
     def show(self, source: Source, manifest: Manifest) -> None:
         self._sign_of_life = float("inf")
-        self._bars.update(self._tasks[source.sid], completed=manifest.percent, note=manifest.message)
+        self._bars.update(self._tasks[source.sid], completed=manifest.percent, note=escaped(manifest.message))
 
     def finish(self, ended: Ended) -> None:
         completed = ended.status == "completed"
         words = "from the cache" if ended.cached else ended.status if completed else f"{ended.status}: {ended.message}"
         task = self._tasks[ended.source.sid]
-        self._bars.update(task, note=words, completed=100.0 if completed else None)
+        self._bars.update(task, note=escaped(words), completed=100.0 if completed else None)
         self._bars.stop_task(task)
         if self._bars.disable:
             note(f"{ended.source.key}: {words}")

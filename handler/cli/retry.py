@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from handler.cli.bucket import open_bucket, recording_key
-from handler.cli.runtime import Runtime, standard, start_log
+from handler.cli.runtime import Runtime, escaped, standard, start_log
 from handler.cli.screen import note, write_json
 from handler.errors import Usage
 from handler.job import Jobs
@@ -50,6 +50,6 @@ def _tell(done: list[Retried]) -> None:
         if one.outcome == "not_settled":
             note(f"{one.key} is still queued or being worked on: there is nothing to retry.")
         else:
-            click.echo(f"{one.key} ({one.was}) will be done again.")
+            click.echo(escaped(f"{one.key} ({one.was}) will be done again."))
     if not done:
         note("There is nothing to retry.")

@@ -9,11 +9,12 @@ import contextlib
 import hashlib
 import json
 import os
-import shutil
+import signal
 import sys
-import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 
 import click
 from rich.progress import Progress as Bars
@@ -27,6 +28,7 @@ from handler.clock import Clock
 from handler.errors import CannotWrite
 from handler.layout import job_id_of
 from handler.settings import Settings, load_settings
+from handler.worker.scratch import Scratch
 from pipeline.catalog import Model, resolve
 from pipeline.errors import EmptyMedia, EngineFailure, OutOfSpace
 from pipeline.formats.deepgram import assemble, metadata_part
@@ -59,7 +61,8 @@ def command(
     parsed = parse(("--option", given_options(pairs)))
     if output is not None:
         _check_output(output)
-    answer = transcribe(file, parsed, settings, runtime)
+    with _terminable():
+        answer = transcribe(file, parsed, settings, runtime)
     if output is not None:
         _write(output, answer)
     if as_json:
@@ -79,7 +82,7 @@ def transcribe(file: Path, parsed: Parsed, settings: Settings, runtime: Runtime)
         raise EmptyMedia(f"{file} is empty")
     with file.open("rb") as source:
         sha256 = hashlib.file_digest(source, "sha256").hexdigest()
-    with _work_directory(settings) as work:
+    with _work_directory(settings, clock) as work:
         facts = _drive(_request(file, work, sha256, parsed, model, settings), settings, runtime, clock)
         body = (work / stage_plans(sha256, parsed.options, model)[-1].artifact).read_bytes()
     metadata = metadata_part(
@@ -95,23 +98,35 @@ def transcribe(file: Path, parsed: Parsed, settings: Settings, runtime: Runtime)
 
 
 @contextlib.contextmanager
-def _work_directory(settings: Settings) -> Iterator[Path]:
+def _terminable() -> Iterator[None]:
+    """SIGTERM is as Ctrl-C: the engine ends, the work directory goes. Only the exit code tells them apart."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # another one must not keep the first from tidying up
+        sys.exit(128 + number)
+
+    if threading.current_thread() is not threading.main_thread():  # signals are the main thread's alone
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, end)
     try:
-        settings.work_dir.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix="run-", dir=settings.work_dir))
-    except OSError as error:
-        raise CannotWrite(
-            f"the work directory {settings.work_dir} cannot be used: {error.strerror}",
-            "Set DROPSCRIBE_WORK_DIR to another.",
-        ) from error
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextlib.contextmanager
+def _work_directory(settings: Settings, clock: Clock) -> Iterator[Path]:
+    scratch = Scratch(settings.work_dir, f"run-{clock.new_id()[:8]}")
+    scratch.open()
     try:
-        yield work
+        yield scratch.path
     except OSError as error:
         if OutOfSpace.explains(error):
             raise OutOfSpace("the work directory's disk is full") from error
         raise
     finally:
-        shutil.rmtree(work, ignore_errors=True)
+        scratch.close()
 
 
 def _request(file: Path, work: Path, sha256: str, parsed: Parsed, model: Model, settings: Settings) -> JobRequest:

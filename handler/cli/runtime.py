@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -23,6 +24,14 @@ if TYPE_CHECKING:
     from handler.store.base import Store
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+
+# What ends a line, moves the cursor, or cannot be sent at all.
+_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+
+
+def escaped(text: str) -> str:
+    """One line for a terminal or a log: control characters as Python writes them (``\\n``), all else as it is."""
+    return _CONTROLS.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def child_engine(clock: Clock, home: Path) -> Engine:
@@ -84,12 +93,19 @@ def start_log(level: int = logging.WARNING) -> None:
         handler = _Stderr()
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s"))
     handler.set_name("dropscribe")
+    handler.addFilter(_one_line)
     root = logging.getLogger()
     for old in [old for old in root.handlers if old.get_name() == "dropscribe"]:
         root.removeHandler(old)
     root.addHandler(handler)
     for name in ("handler", "pipeline"):  # not botocore: its INFO is noise
         logging.getLogger(name).setLevel(level)
+
+
+def _one_line(record: logging.LogRecord) -> bool:
+    """Keys and file names may hold anything: none of it may look like another line of the log."""
+    record.msg, record.args = escaped(record.getMessage()), None
+    return True
 
 
 class _Stderr(logging.Handler):

@@ -15,6 +15,8 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from handler.cli.runtime import escaped
+
 _PLAIN_WIDTH = 200  # columns where there is no terminal: a table in a file must not be cut
 
 _STYLES = {
@@ -47,7 +49,7 @@ def messages() -> Console:
 
 def note(text: str) -> None:
     """A line for people, beside the results."""
-    messages().print(Text(text), soft_wrap=True)
+    messages().print(cell(text), soft_wrap=True)
 
 
 def write_json(value: Any) -> None:
@@ -78,9 +80,14 @@ def table(*columns: str, right: tuple[str, ...] = ()) -> Table:
     return made
 
 
+def cell(text: str, style: str = "") -> Text:
+    """What may hold anything, such as a key, for a cell or a line: without markup, control characters escaped."""
+    return Text(escaped(text), style=style)
+
+
 def styled(status: str) -> Text:
     """A status word in its colour."""
-    return Text(status, style=_STYLES.get(status, ""))
+    return cell(status, _STYLES.get(status, ""))
 
 
 def size(count: float) -> str:

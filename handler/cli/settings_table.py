@@ -5,6 +5,7 @@ Takes `handler.settings.Settings`, gives Markdown between two marks. A test comp
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 import tempfile
@@ -42,8 +43,9 @@ def _sentence(text: str | None) -> str:
 def _default(value: Any) -> str:
     if value is None:
         return "—"
-    if isinstance(value, Path):  # where this machine keeps temporary files is no default of ours
-        return f"`{str(value).replace(tempfile.gettempdir(), '$TMPDIR', 1)}`"
+    if isinstance(value, Path):  # where this machine keeps temporary files, and who we are, is no default of ours
+        shown = str(value).replace(tempfile.gettempdir(), "$TMPDIR", 1)
+        return f"`{shown.replace(f'dropscribe-{os.getuid()}', 'dropscribe-UID')}`"
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"
     return f"`{value:g}`" if isinstance(value, float) else f"`{value}`"

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from handler.cli.bucket import Bucket, open_bucket, recording_key
 from handler.cli.runtime import Runtime, standard, start_log
-from handler.cli.screen import duration, results, show, size, styled, table, write_json
+from handler.cli.screen import cell, duration, results, show, size, styled, table, write_json
 from handler.clock import Clock
 from handler.overview import Row, one, overview
 from handler.types import Manifest
@@ -86,7 +86,7 @@ class _Look:
         if self._key is not None:
             return _details(self._bucket, self.rows[0], self._manifest)
         if not self.rows:
-            return Text(f"There are no recordings in {self._bucket.where(self._bucket.layout.input)}.")
+            return cell(f"There are no recordings in {self._bucket.where(self._bucket.layout.input)}.")
         counts = Counter(row.status for row in self.rows)
         return Group(
             _table(self.rows, self._clock.time()),
@@ -112,22 +112,22 @@ def _watch(look: _Look, clock: Clock, pause: float, as_json: bool) -> None:
 
 
 def _table(rows: Sequence[Row], now: float) -> Table:
-    made = table("KEY", "STATUS", "STAGE", "%", "ETA", "AGE", "MESSAGE", right=("%", "ETA", "AGE"))
+    made = table("KEY", "STATUS", "STAGE", "%", "ETA", "LAST NEWS", "MESSAGE", right=("%", "ETA", "LAST NEWS"))
     for row in rows:
         queued = row.position is not None
         made.add_row(
-            Text(row.key),
+            cell(row.key),
             styled(row.status),
-            Text("" if row.stage == row.status else row.stage),
+            cell("" if row.stage == row.status else row.stage),
             f"{row.percent:.0f}",
             duration(row.eta_seconds),
-            duration(_age(row, now)),
-            Text(f"number {row.position} in the queue. {row.message}".strip() if queued else row.message),
+            f"{duration(_silence(row, now))} ago",
+            cell(f"number {row.position} in the queue. {row.message}".strip() if queued else row.message),
         )
     return made
 
 
-def _age(row: Row, now: float) -> float:
+def _silence(row: Row, now: float) -> float:
     """Seconds since something was last heard of it: the manifest's, or its being dropped."""
     heard = datetime.fromisoformat(row.updated_at).timestamp() if row.updated_at is not None else float(row.modified)
     return max(0.0, now - heard)
@@ -159,5 +159,5 @@ def _details(bucket: Bucket, row: Row, manifest: Manifest | None) -> Table:
         facts.append(("error", bucket.where(bucket.layout.error_key(row.key))))
     for name, value in facts:
         if value not in (None, ""):
-            made.add_row(Text(name, style="dim"), styled(str(value)) if name == "status" else Text(str(value)))
+            made.add_row(cell(name, "dim"), styled(str(value)) if name == "status" else cell(str(value)))
     return made

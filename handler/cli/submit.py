@@ -6,6 +6,7 @@ sidecar, which is written first.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,10 +17,10 @@ import click
 from rich.progress import Progress as Bars
 
 from handler.cli.bucket import Bucket, given_options, open_bucket
-from handler.cli.follow import Ended, follow
-from handler.cli.runtime import Runtime, standard, start_log
-from handler.cli.screen import note, progress_bars, results, write_json
-from handler.errors import EXIT_FAILED, Usage
+from handler.cli.follow import Ended, OutOfTime, follow
+from handler.cli.runtime import Runtime, escaped, standard, start_log
+from handler.cli.screen import cell, note, progress_bars, results, write_json
+from handler.errors import EXIT_FAILED, AccessDenied, NotFound, Usage
 from handler.layout import SIDECAR_SUFFIX, is_recording
 from handler.options import METADATA_NAME
 from handler.store.base import KeepsMetadata
@@ -66,10 +67,18 @@ def command(
     parse(("--option", options))  # a mistake is told before anything is uploaded
     named = keyed(files, prefix)
     opened = open_bucket(bucket, runtime, make=True)
+    found = earlier_options(opened, named, options)
+    for path in found.values():
+        note(f"{opened.where(path)} lies there from before and applies; delete it if it is not meant.")
     sources = upload(opened, named, options)
-    ended = follow(opened, sources, runtime.clock, timeout) if wait else None
+    try:
+        ended = follow(opened, sources, runtime.clock, timeout) if wait else None
+    except OutOfTime as error:
+        if as_json:
+            write_json(_document(opened, named, sources, found, error.so_far))
+        raise
     if as_json:
-        write_json(_document(opened, named, sources, ended))
+        write_json(_document(opened, named, sources, found, ended))
     elif ended is None:
         where = opened.where(opened.layout.input)
         note(f"{len(sources)} dropped into {where}; `dropscribe status {bucket}` shows how far they are.")
@@ -82,6 +91,12 @@ def command(
 def keyed(files: Sequence[Path], prefix: str) -> dict[str, Path]:
     """Each file under its key, relative to the input prefix. `Usage`, `EmptyMedia`: nothing was uploaded yet."""
     folder = prefix.strip("/") + "/" if prefix.strip("/") else ""
+    hidden = next((part for part in folder.split("/") if part.startswith(".")), None)
+    if hidden is not None:
+        raise Usage(
+            f"--prefix {prefix} has the part {hidden!r}, and workers pass over what begins with a dot",
+            "Give a folder under the input prefix, for example calls/today.",
+        )
     named: dict[str, Path] = {}
     for file in files:
         if file.is_dir():
@@ -89,7 +104,9 @@ def keyed(files: Sequence[Path], prefix: str) -> dict[str, Path]:
         key = folder + file.name
         if not is_recording(key):
             raise Usage(
-                f"{key} would be taken for no recording", "Dot files and options.json are not: give it another name."
+                f"{key} would be taken for no recording",
+                "Dot files, options.json, speakers.json, and names that end in .options.json or .batch.jsonl are not: "
+                "give it another name.",
             )
         if key in named:
             raise Usage(
@@ -100,6 +117,24 @@ def keyed(files: Sequence[Path], prefix: str) -> dict[str, Path]:
             raise EmptyMedia(f"{file} is empty", "Nothing was uploaded.")
         named[key] = file
     return named
+
+
+def earlier_options(bucket: Bucket, named: Mapping[str, Path], options: Mapping[str, Any]) -> dict[str, str]:
+    """The sidecars, by key, that lie in the bucket already and that this submit is not going to replace: they apply to
+    the new recordings, too. Looked for as far as the credentials let one look.
+    """
+    if options and not _as_metadata(bucket, options):
+        return {}
+    found = {}
+    for key in named:
+        with contextlib.suppress(NotFound, AccessDenied):
+            found[key] = bucket.store.head(bucket.layout.input_key(key + SIDECAR_SUFFIX)).key
+    return found
+
+
+def _as_metadata(bucket: Bucket, options: Mapping[str, Any]) -> bool:
+    """Whether the options ride on the recording itself; else they are a sidecar."""
+    return isinstance(bucket.store, KeepsMetadata) and len(urlencode(options, doseq=True)) <= _METADATA_BYTES
 
 
 def upload(bucket: Bucket, named: Mapping[str, Path], options: Mapping[str, Any]) -> list[Source]:
@@ -115,10 +150,9 @@ def upload(bucket: Bucket, named: Mapping[str, Path], options: Mapping[str, Any]
 def _drop(bucket: Bucket, key: str, file: Path, options: Mapping[str, Any], bars: Bars) -> None:
     store, size = bucket.store, file.stat().st_size
     target = bucket.layout.input_key(key)
-    task = bars.add_task(f"Uploading {key}", total=size, note="")
-    query = urlencode(options, doseq=True)
-    if isinstance(store, KeepsMetadata) and len(query) <= _METADATA_BYTES:
-        metadata = {METADATA_NAME: query} if query else {}
+    task = bars.add_task(f"Uploading {escaped(key)}", total=size, note="")
+    if isinstance(store, KeepsMetadata) and _as_metadata(bucket, options):
+        metadata = {METADATA_NAME: urlencode(options, doseq=True)} if options else {}
         store.upload_described(target, file, metadata, lambda count: bars.advance(task, count))
     else:
         if options:
@@ -128,11 +162,15 @@ def _drop(bucket: Bucket, key: str, file: Path, options: Mapping[str, Any], bars
 
 
 def _document(
-    bucket: Bucket, named: Mapping[str, Path], sources: Sequence[Source], ended: list[Ended] | None
+    bucket: Bucket,
+    named: Mapping[str, Path],
+    sources: Sequence[Source],
+    earlier: Mapping[str, str],
+    known: list[Ended] | None,
 ) -> dict[str, Any]:
     inputs = []
     for place, (file, source) in enumerate(zip(named.values(), sources, strict=True)):
-        end = ended[place] if ended is not None else None
+        end = known[place] if known is not None else None
         inputs.append(
             {
                 "file": str(file),
@@ -145,6 +183,7 @@ def _document(
                 "result": bucket.where(end.result) if end is not None and end.result else None,
                 "error": bucket.where(end.error) if end is not None and end.error else None,
                 "progress": bucket.where(bucket.layout.progress_key(source.key)),
+                "earlier_options": bucket.where(earlier[source.key]) if source.key in earlier else None,
             }
         )
     return {"bucket": bucket.store.url, "inputs": inputs}
@@ -155,7 +194,7 @@ def _tell(bucket: Bucket, ended: Sequence[Ended]) -> None:
     out = results()
     for one in ended:
         if one.result is not None:
-            out.print(bucket.where(one.result), soft_wrap=True, markup=False)
+            out.print(cell(bucket.where(one.result)), soft_wrap=True)
     for one in ended:
         if one.status != "completed":
             where = f" ({bucket.where(one.error)})" if one.error is not None else ""

@@ -79,11 +79,12 @@ class Store(Protocol):
         Retried.
         """
 
-    def download(self, info: Info, path: Path) -> str:
+    def download(self, info: Info, path: Path, *, check: Callable[[], None] = lambda: None) -> str:
         """Stream that version into ``path`` (replaced if it exists); returns the SHA-256 of the bytes, in hex.
 
         `Changed` if the key now holds another version, `NotFound` if none. A torn or corrupted transfer is retried,
-        never returned. OSError (ENOSPC) of the local disk passes through.
+        never returned. OSError (ENOSPC) of the local disk passes through. ``check`` is called before each piece is
+        written; what it raises ends the download, passes through, and leaves no file.
         """
 
     def delete(self, key: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 CHUNK = 1 << 20  # bytes read at a time
@@ -20,13 +20,14 @@ def removed_on_error(path: Path) -> Iterator[None]:
         raise
 
 
-def receive(path: Path, chunks: Iterable[bytes]) -> str:
+def receive(path: Path, chunks: Iterable[bytes], check: Callable[[], None] = lambda: None) -> str:
     """Write ``chunks`` into ``path`` (replaced); returns their SHA-256 in hex. OSError of the local disk passes
-    through.
+    through, and so does what ``check``, called before each chunk is written, raises.
     """
     digest = hashlib.sha256()
     with removed_on_error(path), path.open("wb") as out:
         for chunk in chunks:
+            check()
             digest.update(chunk)
             out.write(chunk)
     return digest.hexdigest()

@@ -13,7 +13,7 @@ import contextlib
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from handler.clock import Clock
@@ -80,13 +80,13 @@ class FolderStore:
             self._clock.sleep(0.05 * 2**attempt)
         raise Unavailable(f"{key} in {self.url} is being written in place", "Try again once its writer is done.")
 
-    def download(self, info: Info, path: Path) -> str:
+    def download(self, info: Info, path: Path, *, check: Callable[[], None] = lambda: None) -> str:
         with contextlib.ExitStack() as stack:
             with self._reading(info.key):
                 fd = stack.enter_context(self._open(info.key))
                 _check(info, fd)
             with removed_on_error(path):
-                sha256 = receive(path, self._chunks(info, fd))
+                sha256 = receive(path, self._chunks(info, fd), check)
                 with self._reading(info.key), self._open(info.key) as present:
                     _check(info, fd)  # written to in place meanwhile?
                     _check(info, present)  # replaced meanwhile?

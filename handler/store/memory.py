@@ -138,12 +138,12 @@ class MemoryStore:
         with self._request("upload", "PUT", key), self._bucket.lock:
             self._store(key, body, {})
 
-    def download(self, info: Info, path: Path) -> str:
+    def download(self, info: Info, path: Path, *, check: Callable[[], None] = lambda: None) -> str:
         with self._request("download", "GET", info.key), self._bucket.lock:
             found = self._find(info.key)
             if found.etag != info.version:
                 raise Changed(f"{info.key} was replaced meanwhile")
-        return receive(path, [found.body])
+        return receive(path, [found.body], check)
 
     def delete(self, key: str) -> None:
         with self._request("delete", "DELETE", key), self._bucket.lock:

@@ -138,7 +138,7 @@ class S3Store:
             return Found(body, etag, self._age(key, etag, reply, now), now)
         raise Unavailable(f"{self.url}/{key} does not arrive whole in {ATTEMPTS} requests: {torn}") from torn
 
-    def download(self, info: Info, path: Path) -> str:
+    def download(self, info: Info, path: Path, *, check: Callable[[], None] = lambda: None) -> str:
         def ask(offset: int) -> s3_body.Answer:
             condition = {"IfMatch": f'"{info.version}"'}
             if offset:
@@ -154,7 +154,7 @@ class S3Store:
             partial = reply["ResponseMetadata"]["HTTPStatusCode"] == 206
             return s3_body.Answer(offset if partial else 0, reply["Body"])
 
-        return s3_body.download(ask, info, path, self._clock)
+        return s3_body.download(ask, info, path, self._clock, check)
 
     # ── writing ──────────────────────────────────────────────────────────────────────────────────────────────────────
 

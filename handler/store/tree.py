@@ -1,8 +1,9 @@
 """Keys as paths in a folder, and a folder as a sorted listing.
 
 Takes a root folder; gives real paths for keys and keys for what lies under it. Works in bytes, so that no locale
-matters. Never leaves the root: a symbolic link that leads out is as good as absent. Knows nothing of locks, ETags or
-writing.
+matters. Never leaves the root: a symbolic link that leads out is as good as absent. A listing warns, once each, of what
+it has to leave out: such links, folders that may not be read, names that are no Unicode. Knows nothing of locks, ETags
+or writing.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ _TEMP = re.compile(rb"\.dropscribe-[0-9a-f]{32}\.tmp")
 _WARNED_LIMIT = 1000
 
 _RENAME = "Use another key."
+_RIGHT = "give the user that runs this the right to read it"
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +57,7 @@ class Tree:
         self.locks = os.path.join(self.root, RESERVED)
         self._inside = self.root.rstrip(b"/") + b"/"
         self._on_temp = on_temp
-        self._warned: set[bytes] = set()
+        self._warned: set[tuple[bytes, str]] = set()
 
     # ── one key ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -121,6 +123,7 @@ class Tree:
         above = prefix.rpartition("/")[0]
         start = self.find(above) if above else self.root
         if start is None:
+            self._warn_of_links(above)
             return
         levels = [(start, self._entries(start, above.encode() + b"/" if above else b"", (start,)))]
         while levels:
@@ -132,7 +135,7 @@ class Tree:
                     reals = (*(real for real, _ in levels), entry.real)
                     levels.append((entry.real, self._entries(entry.real, entry.key, reals)))
             elif entry.key.startswith(wanted) and entry.key > after:
-                found = _stat(entry.real)
+                found = self._stat(entry.real)
                 if found is not None:
                     yield entry.key.decode(), found
 
@@ -145,13 +148,18 @@ class Tree:
 
     def _entries(self, folder: bytes, key: bytes, above: tuple[bytes, ...]) -> Iterator[_Entry]:
         """What lies in ``folder``, sorted. ``above``: the real folders on the way here, so that a circle of links
-        ends.
+        ends. PermissionError of the folder that the listing starts from alone: the others are left out.
         """
         try:
             with os.scandir(folder) as entries:
                 found = [self._entry(entry, key, above) for entry in entries]
         except (FileNotFoundError, NotADirectoryError):
             return iter(())  # gone since its own folder was read
+        except PermissionError as error:
+            if len(above) == 1:
+                raise
+            self._warn(folder, f"{error.strerror}; {_RIGHT}")
+            return iter(())
         # A folder sorts as `name/`: `a-b` and `a.b` come before everything in `a/`, `a0` after it.
         return iter(sorted((entry for entry in found if entry is not None), key=lambda entry: entry.key))
 
@@ -164,6 +172,8 @@ class Tree:
         real: bytes | None = entry.path
         if entry.is_symlink():
             real = self._real(entry.path)
+            if real is None:
+                self._warn_of_link(entry.path)
         if real is None or real == self.locks:
             return None
         is_folder = os.path.isdir(real) if real is not entry.path else entry.is_dir(follow_symlinks=False)
@@ -175,11 +185,40 @@ class Tree:
         try:
             name.decode()
         except UnicodeDecodeError:
-            if path not in self._warned and len(self._warned) < _WARNED_LIMIT:  # once, not at every scan
-                self._warned.add(path)
-                log.warning("%r is skipped: its name is not valid UTF-8; rename it", path)
+            self._warn(path, "its name is not valid UTF-8; rename it")
             return False
         return True
+
+    def _stat(self, path: bytes) -> os.stat_result | None:
+        try:
+            found = os.stat(path, follow_symlinks=False)
+        except PermissionError as error:  # a folder whose names may be read, and no more
+            self._warn(os.path.dirname(path), f"{error.strerror}; {_RIGHT}")
+            return None
+        except OSError:
+            return None  # deleted meanwhile, or a link that leads nowhere
+        return found if stat.S_ISREG(found.st_mode) else None
+
+    def _warn_of_links(self, key: str) -> None:
+        """Say which link on the way to ``key`` leads out, if one does."""
+        path = self.root
+        for part in key.encode(errors="surrogatepass").split(b"/"):
+            path = os.path.join(path, part)
+            if self._real(path) is None:
+                if os.path.islink(path):
+                    self._warn_of_link(path)
+                return
+
+    def _warn_of_link(self, path: bytes) -> None:
+        real = os.path.realpath(path)
+        if real != self.root and not real.startswith(self._inside):  # those to the bucket itself and its locks are fine
+            self._warn(path, f"it is a link that leads out of {os.fsdecode(self.root)}; move what it leads to in there")
+
+    def _warn(self, path: bytes, why: str) -> None:
+        """Once, not at every scan."""
+        if (path, why) not in self._warned and len(self._warned) < _WARNED_LIMIT:
+            self._warned.add((path, why))
+            log.warning("%s is skipped: %s", _shown(path), why)
 
 
 def _checked(key: str, limit: int | None) -> bytes:
@@ -202,9 +241,8 @@ def _may_hold(folder: bytes, wanted: bytes, after: bytes) -> bool:
     return (folder.startswith(wanted) or wanted.startswith(folder)) and (folder > after or after.startswith(folder))
 
 
-def _stat(path: bytes) -> os.stat_result | None:
+def _shown(path: bytes) -> str:
     try:
-        found = os.stat(path, follow_symlinks=False)
-    except OSError:
-        return None  # deleted meanwhile, or a link that leads nowhere
-    return found if stat.S_ISREG(found.st_mode) else None
+        return path.decode()
+    except UnicodeDecodeError:
+        return repr(path)

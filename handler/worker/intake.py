@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Set
+from collections.abc import Callable, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -71,12 +71,23 @@ class Work:
 
 
 class Intake:
-    def __init__(self, store: Store, layout: Layout, clock: Clock, settings: Settings, scratch: Path) -> None:
+    """``check`` is called again and again while a recording is downloaded; what it raises ends that."""
+
+    def __init__(
+        self,
+        store: Store,
+        layout: Layout,
+        clock: Clock,
+        settings: Settings,
+        scratch: Path,
+        check: Callable[[], None] = lambda: None,
+    ) -> None:
         self._store = store
         self._layout = layout
         self._clock = clock
         self._settings = settings
         self._scratch = scratch
+        self._check = check
         self._finder = OptionsFinder(store, layout, clock)
 
     def known(self, sid: str) -> Content | None:
@@ -156,11 +167,13 @@ class Intake:
         return resolve(settings.model, settings.models, settings.home, trusted=True)
 
     def download(self, info: Info) -> tuple[Path, str]:
-        """The recording's file in the scratch folder, and its SHA-256. `OutOfSpace`, `Changed`, `NotFound`."""
-        self._scratch.mkdir(parents=True, exist_ok=True)
+        """The recording's file in the scratch folder, and its SHA-256. `OutOfSpace`, `Changed`, `NotFound`, and what
+        ``check`` raises: then no file is left.
+        """
+        self._scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = self._scratch / f"{self._clock.new_id()}{_suffix(info.key)}"
         try:
-            return path, self._store.download(info, path)
+            return path, self._store.download(info, path, check=self._check)
         except OSError as error:
             path.unlink(missing_ok=True)
             if OutOfSpace.explains(error):

@@ -84,7 +84,7 @@ class Worker:
         self.layout = Layout.of(store.url, settings)
         self._scratch = Scratch(settings.work_dir, name)
         self._jobs = Jobs(store, self.layout, clock, settings, name)
-        self._intake = Intake(store, self.layout, clock, settings, self._scratch.path)
+        self._intake = Intake(store, self.layout, clock, settings, self._scratch.path, self._go_on)
         self._cache = StageCache(store, self.layout, clock, self._scratch.path, settings.inline_bytes)
         self._publisher = Publisher(store, self.layout, clock)
         self._endings = Endings(self._publisher, name)
@@ -192,7 +192,7 @@ class Worker:
             if own_model:
                 raise
             return self._trouble(noticed, subscriber, error)
-        except StoreError as error:
+        except (StoreError, Interrupted) as error:
             if not isinstance(error, AccessDenied):
                 raise
             return self._trouble(noticed, subscriber, error)
@@ -290,6 +290,10 @@ class Worker:
             least_seconds=self._settings.progress_seconds if subscriber.sid == own else float("inf"),
             is_current=lambda: self._publisher.is_current(subscriber),
         )
+
+    def _go_on(self) -> None:
+        if self.stop.is_set():
+            raise Interrupted("the worker is stopping")
 
     def _later(self, sid: str, seconds: float) -> None:
         self._memory.not_before[sid] = self._clock.monotonic() + seconds

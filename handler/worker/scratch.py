@@ -1,8 +1,8 @@
 """A worker's own folder in the work directory, and what killed workers of this machine have left there.
 
 A worker holds a lock on its folder for as long as its process lives; the kernel lets go of it however that ends. So a
-folder whose lock is free belongs to nobody, and goes with the next worker that starts. Knows nothing of what lies
-inside.
+folder whose lock is free belongs to nobody, and goes with the next worker that starts. What lies inside is nobody
+else's to read: recordings, and what is heard in them. Knows nothing of it itself.
 """
 
 from __future__ import annotations
@@ -14,9 +14,28 @@ import os
 import shutil
 from pathlib import Path
 
+from handler.errors import CannotWrite
+
 log = logging.getLogger(__name__)
 
 _LOCK = ".lock"
+_OWN = 0o700  # the mode of folders in which recordings lie for a while
+
+
+def made(work_dir: Path) -> Path:
+    """The work directory, which is there afterwards. `CannotWrite` with what to do."""
+    try:
+        work_dir.mkdir(mode=_OWN, parents=True, exist_ok=True)
+    except OSError as error:
+        raise _useless(work_dir, error) from error
+    return work_dir
+
+
+def _useless(work_dir: Path, error: OSError) -> CannotWrite:
+    return CannotWrite(
+        f"the work directory {work_dir} cannot be used: {error.strerror or error}",
+        "Set DROPSCRIBE_WORK_DIR to another.",
+    )
 
 
 class Scratch:
@@ -27,17 +46,20 @@ class Scratch:
         self._fd: int | None = None
 
     def open(self) -> None:
-        """Make and lock the folder, and remove those of workers that were killed. OSError, also when a living worker
-        of this machine has the name.
+        """Make and lock the folder, and remove those of workers that were killed. `CannotWrite` where none can be
+        made, OSError when a living worker of this machine has the name.
         """
-        parent = self.path.parent
-        parent.mkdir(parents=True, exist_ok=True)
+        parent = made(self.path.parent)
         for lock in parent.glob(f"[!.]*/{_LOCK}"):
             _sweep(lock)
         # Under a name that nobody sweeps until it is locked.
         making = parent / f".{self.path.name}"
-        making.mkdir(exist_ok=True)
-        self._fd = os.open(making / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            making.mkdir(mode=_OWN, exist_ok=True)
+            making.chmod(_OWN)  # should it have been there
+            self._fd = os.open(making / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise _useless(parent, error) from error
         fcntl.flock(self._fd, fcntl.LOCK_EX)
         making.rename(self.path)
 

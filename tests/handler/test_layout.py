@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from handler.errors import SettingsError
 from handler.layout import Layout, digest_of, is_options, is_recording, job_id_of
 from handler.settings import load_settings
 from handler.store.base import Info
@@ -51,6 +52,37 @@ def test_prefixes_are_settings() -> None:
         "out/a.json", "p/a.json", "e/a.json", "state/jobs/j.json",
     ]  # fmt: skip
     assert layout.source(replace(INFO, key="in/in/a.wav")).key == "in/a.wav"
+
+
+@pytest.mark.parametrize(
+    "prefixes",
+    [
+        {"input_prefix": "results/in/"},
+        {"input_prefix": ".dropscribe/v1/in/"},
+        {"input_prefix": "results/.in/"},
+        {"results_prefix": "input/out/"},
+        {"state_prefix": "input/.state/"},
+        {"input_prefix": "results/"},
+        {"errors_prefix": "results/"},
+        {"progress_prefix": "results/progress/"},
+        {"results_prefix": "out/", "errors_prefix": "out/errors/"},
+        {"results_prefix": ".dropscribe/v1/jobs/"},
+        {"state_prefix": "errors/state/"},
+    ],
+    ids=lambda prefixes: " ".join(prefixes.values()),
+)
+def test_prefixes_in_each_other(prefixes: dict[str, str]) -> None:
+    """Prefixes whose keys could be mixed up, so that results would be inputs or be overwritten, are refused by name."""
+    with pytest.raises(SettingsError) as raised:
+        load_settings(**prefixes)
+    for name, value in prefixes.items():
+        assert f"DROPSCRIBE_{name.upper()} ({value})" in raised.value.message
+
+
+def test_prefixes_that_stay_apart() -> None:
+    """Prefixes in one folder, or with a common beginning, are apart; and so is a dot folder among the results."""
+    load_settings(input_prefix="a/in/", results_prefix="a/out/", progress_prefix="a/out2/", errors_prefix="a/out-e/")
+    load_settings(results_prefix="out/", state_prefix="out/.dropscribe/v1/", errors_prefix="out/.errors/")
 
 
 @pytest.mark.parametrize("changes", [{"key": "input/b.wav"}, {"version": "other"}, {"modified": 1_700_000_001}])

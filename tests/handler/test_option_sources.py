@@ -106,10 +106,12 @@ def test_what_is_present_is_known(memory_store: MemoryStore) -> None:
     assert client.calls == []
     write(memory_store, "deep/options.json", language="de")
     assert finder(client).find(info, present={"input/deep/options.json"}).options.language == "de"
-    assert [(call.verb, call.key) for call in client.calls] == [("GET", "input/deep/options.json")]
+    assert [(call.verb, call.key) for call in client.calls] == [
+        ("HEAD", "input/deep/options.json"), ("GET", "input/deep/options.json"),
+    ]  # fmt: skip
     client.calls.clear()
     finder(client).find(info)
-    assert [call.key for call in client.calls] == [
+    assert [call.key for call in client.calls if call.verb == "HEAD"] == [
         "input/deep/er/options.json", "input/deep/options.json", "input/deep/er/a.wav.options.json",
     ]  # fmt: skip
 
@@ -126,7 +128,7 @@ def test_folders_are_remembered_for_a_minute(memory_store: MemoryStore, virtual_
     virtual_clock.advance(CACHE_SECONDS)
     options = mine.find(info).options
     assert (options.language, options.utt_split) == ("de", 2.0)
-    assert [call.key for call in client.calls].count("input/options.json") == 1
+    assert [call.key for call in client.calls if call.verb == "GET"].count("input/options.json") == 1
     virtual_clock.advance(1)
     assert mine.find(info).options.language == "fr"
     memory_store.delete("input/options.json")
@@ -205,6 +207,33 @@ def test_the_limit(memory_store: MemoryStore) -> None:
     body = b'{"language": "de"}'
     memory_store.drop("input/options.json", body + b" " * (64 * 1024 - len(body)))
     assert found(memory_store).language == "de"
+
+
+@pytest.mark.parametrize("name", ["options.json", "a.wav.options.json"])
+def test_too_large_is_not_read(memory_store: MemoryStore, name: str) -> None:
+    """A file over the limit is refused by its size, without a byte being read, and nothing of it is remembered."""
+    info = recording(memory_store)
+    memory_store.drop(f"input/{name}", b" " * (64 * 1024 + 1))
+    client = memory_store.client()
+    mine = finder(client)
+    with pytest.raises(OptionsError, match=f"{name} is 65,537 bytes long"):
+        mine.find(info)
+    assert client.counts()["GET"] == 0
+    write(memory_store, name, language="de")
+    assert mine.find(info).options.language == "de"
+
+
+def test_grown_since_it_was_looked_at(memory_store: MemoryStore) -> None:
+    """A file that is replaced by a huge one between the look at its size and the reading is refused all the same."""
+
+    def grow(call: Call, phase: Phase) -> None:
+        if (call.verb, phase) == ("HEAD", "after"):
+            memory_store.drop("input/options.json", b" " * (64 * 1024 + 1))
+
+    info = recording(memory_store)
+    write(memory_store, "options.json")
+    with pytest.raises(OptionsError, match="65,537 bytes"):
+        finder(memory_store.client(grow)).find(info, present={"input/options.json"})
 
 
 def test_errors_tell_the_layer(memory_store: MemoryStore) -> None:

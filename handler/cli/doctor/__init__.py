@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import click
-from rich.text import Text
 
 from handler.cli.doctor.bucket import bucket_answers, bucket_is_safe, inputs_can_be_listed
 from handler.cli.doctor.engine import default_model, engine_answers
@@ -16,7 +15,7 @@ from handler.cli.doctor.finding import Context, Finding
 from handler.cli.doctor.machine import packages, python_version, settings_known, work_directory
 from handler.cli.failure import explained
 from handler.cli.runtime import Runtime, standard, start_log
-from handler.cli.screen import show, styled, table, write_json
+from handler.cli.screen import cell, show, styled, table, write_json
 from handler.errors import EXIT_FAILED
 from handler.settings import load_settings
 
@@ -60,14 +59,19 @@ def command(ctx: click.Context, bucket: str | None, as_json: bool) -> None:
 
 
 def examine(checks: Sequence[tuple[str, Check]], context: Context) -> list[tuple[str, Finding]]:
-    """Each check's name and finding. One that raises has failed, with the error's own words; the others go on."""
-    found = []
+    """Each check's name and finding. One that raises has failed, with the error's own words; the others go on. The same
+    words are not said twice.
+    """
+    found: list[tuple[str, Finding]] = []
+    said: dict[str, str] = {}  # error → the check that met it first
     for name, check in checks:
         try:
             found.append((name, check(context)))
         except Exception as error:
             line, _ = explained(error)
-            found.append((name, Finding(status="fail", detail=line)))
+            first = said.setdefault(line, name)
+            detail = line if first == name else f"the same as for the {first}"
+            found.append((name, Finding(status="fail", detail=detail)))
     return found
 
 
@@ -78,7 +82,7 @@ def _failed(found: Sequence[tuple[str, Finding]]) -> bool:
 def _show(found: Sequence[tuple[str, Finding]]) -> None:
     made = table("CHECK", "", "WHAT WAS FOUND")
     for name, one in found:
-        made.add_row(name, styled(one.status), Text(one.detail))
+        made.add_row(name, styled(one.status), cell(one.detail))
         if one.advice:
-            made.add_row("", "", Text(f"→ {one.advice}", style="bold"))
+            made.add_row("", "", cell(f"→ {one.advice}", "bold"))
     show(made)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+from pathlib import Path
 
+from handler.cli.bucket import Bucket, folder_of
 from handler.cli.doctor.finding import Context, Finding
 from handler.errors import NotFound
 from handler.layout import is_recording
@@ -24,6 +26,12 @@ def bucket_answers(context: Context) -> Finding:
 
 def inputs_can_be_listed(context: Context) -> Finding:
     layout, store = context.bucket.layout, context.bucket.store
+    if (led := _led_out(context.bucket)) is not None:
+        return Finding(
+            status="fail",
+            detail=f"{context.bucket.where(layout.input)} leads out of the bucket, to {led}: nothing in it is seen",
+            advice="Make it a folder of its own; mount (bind) the other one there, or give its parent as the bucket.",
+        )
     page = list(itertools.islice(store.list(layout.input), _ENOUGH))
     count = sum(is_recording(info.key.removeprefix(layout.input)) for info in page)
     where = context.bucket.where(layout.input)
@@ -32,6 +40,15 @@ def inputs_can_be_listed(context: Context) -> Finding:
             status="ok", detail=f"none yet in {where}", advice="`dropscribe submit` drops some, or copy them there."
         )
     return Finding(status="ok", detail=f"{count}{' or more' if len(page) == _ENOUGH else ''} in {where}")
+
+
+def _led_out(bucket: Bucket) -> Path | None:
+    """Where a link in the place of the input folder leads to, if that is not in the bucket."""
+    folder = folder_of(bucket.store)
+    if folder is None:
+        return None
+    led = (folder / bucket.layout.input).resolve()
+    return None if led.is_relative_to(folder.resolve()) else led
 
 
 def bucket_is_safe(context: Context) -> Finding:

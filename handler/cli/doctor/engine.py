@@ -11,6 +11,7 @@ from pathlib import Path
 
 from handler.cli.doctor.finding import Context, Finding
 from handler.cli.failure import as_error, explained
+from handler.worker.scratch import made
 from pipeline.catalog import HUB, SUGGESTED, fetch_command, resolve
 from pipeline.errors import ModelUnavailable
 from pipeline.options import Options
@@ -45,7 +46,7 @@ def engine_answers(context: Context) -> Finding:
         model = resolve(settings.model, settings.models, settings.home, trusted=True)
     except ModelUnavailable:
         model = resolve("sphinx", None, settings.home)  # the check above says what is wrong with the default
-    settings.work_dir.mkdir(parents=True, exist_ok=True)
+    made(settings.work_dir)
     engine = context.runtime.engine(clock, settings.work_dir)
     started = clock.monotonic()
     try:

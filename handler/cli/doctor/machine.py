@@ -70,7 +70,7 @@ def settings_known(context: Context) -> Finding:
 def work_directory(context: Context) -> Finding:
     path = context.settings.work_dir
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
         with TemporaryFile(dir=path) as file:
             file.write(b"dropscribe")
         free = shutil.disk_usage(path).free

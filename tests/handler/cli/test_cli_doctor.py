@@ -58,8 +58,27 @@ def test_a_missing_bucket_fails_alone(cli: Cli, tmp_path: Path) -> None:
     """A bucket that is not there fails its checks with the reason; the machine's checks are told all the same."""
     found = checks(cli, tmp_path / "nowhere", code=1)
     assert "no folder" in found["bucket"]["detail"]
+    assert [check["status"] for check in found.values()].count("fail") == 3
+    assert sum("no folder" in check["detail"] for check in found.values()) == 1
     assert found["engine"]["status"] == "ok"
     assert not (tmp_path / "nowhere").exists()
+
+
+def test_an_input_that_leads_out(cli: Cli, bucket: Path, tmp_path: Path) -> None:
+    """A link out of the bucket in the place of `input/` fails its check, which says where it leads; one that stays in
+    the bucket does not.
+    """
+    (tmp_path / "data").mkdir()
+    (bucket / "input").symlink_to(tmp_path / "data")
+    found = checks(cli, bucket, code=1)["recordings"]
+    assert found["status"] == "fail"
+    assert str(bucket / "input") in found["detail"]
+    assert str(tmp_path / "data") in found["detail"]
+    assert found["advice"]
+    (bucket / "input").unlink()
+    (bucket / "archive").mkdir()
+    (bucket / "input").symlink_to("archive")
+    assert checks(cli, bucket)["recordings"]["status"] == "ok"
 
 
 def test_a_bucket_that_may_not_be_written(cli: Cli) -> None:

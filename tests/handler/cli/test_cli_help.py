@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import logging
 import subprocess
 import sys
 from pathlib import Path
@@ -13,8 +14,12 @@ import pytest
 from cli_rig import Cli, one_line
 
 from handler.cli import COMMANDS, EPILOG, Commands, main
+from handler.cli.runtime import escaped, start_log
 from handler.errors import AccessDenied, CannotWrite, HandlerError, NotInTime, Unavailable, UnsafeStore, Usage
 from pipeline.errors import MediaError, ModelUnavailable, OptionsError, PipelineError
+
+UGLY = "a\nb\x1b[2Jc\u2028d.wav"
+PLAIN = r"a\nb\x1b[2Jc\u2028d.wav"
 
 HEAVY = ("boto3", "botocore", "numpy", "pydantic", "rich", "av", "ctranslate2", "pocketsphinx", "torch", "tenacity")
 
@@ -166,3 +171,27 @@ def test_json_goes_to_stdout_alone(cli: Cli, bucket: Path) -> None:
     result = cli("-v", "work", bucket, "--drain", "--json")
     assert json.loads(result.stdout)["completed"] == 0
     assert "worker" in result.stderr
+
+
+def test_control_characters_in_the_log(capsys: pytest.CaptureFixture[str]) -> None:
+    """Whatever a key holds, what is logged of it is one line, and moves no cursor; a traceback keeps its lines."""
+    start_log()
+    try:
+        raise ValueError("it broke")
+    except ValueError:
+        logging.getLogger("handler.anything").exception("%s: no answer", UGLY)
+    first, *rest = capsys.readouterr().err.splitlines()
+    assert first.endswith(f"{PLAIN}: no answer")
+    assert rest[0].startswith("Traceback")
+    assert rest[-1] == "ValueError: it broke"
+
+
+def test_control_characters_in_errors(cli: Cli, bucket: Path) -> None:
+    """Nor does an error's line."""
+    assert r"c\x1b[2J" in one_line(cli("status", bucket, "c\x1b[2J"))
+
+
+@pytest.mark.parametrize("text", ["", "talk.wav", "Ünï😀 — ßé.wav", "a b\u00a0c", "back\\slash"])
+def test_ordinary_names_stay(text: str) -> None:
+    """What is no control character is shown as it is."""
+    assert escaped(text) == text

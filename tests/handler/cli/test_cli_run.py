@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -114,6 +118,54 @@ def test_an_empty_file_is_told(cli: Cli, tmp_path: Path) -> None:
     result = cli("run", empty)
     assert result.exit_code == 1
     assert "is empty" in one_line(result)
+
+
+# A run whose engine says which folder it was given, and then never finishes.
+HANGING = """
+import sys, time
+from handler.cli import main
+from handler.cli.runtime import Runtime
+from handler.fakes import ScriptedEngine
+
+class Hanging(ScriptedEngine):
+    def run(self, request, *, time_limit, poll):
+        print(request.work, flush=True)
+        while True:
+            time.sleep(0.02)
+            yield None
+
+    def close(self):
+        print("closed", flush=True)
+
+main(["run", sys.argv[1]], obj=Runtime(engine=lambda clock, home: Hanging()))
+"""
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_leaves_nothing(cli: Cli, recording: Path, tmp_path: Path, number: signal.Signals, code: int) -> None:
+    """SIGTERM, as Ctrl-C, ends the engine and removes the folder with the recording in it; the exit code says which."""
+    environ = {**os.environ, **{name: value for name, value in cli.env.items() if value is not None}}
+    process = subprocess.Popen(
+        [sys.executable, "-c", HANGING, str(recording)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environ,
+    )
+    try:
+        assert process.stdout is not None
+        work = Path(process.stdout.readline().strip())
+        assert work.parent == tmp_path / "work"
+        assert work.stat().st_mode & 0o777 == 0o700
+        process.send_signal(number)
+        out, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.communicate()
+    assert process.returncode == code, err
+    assert out == "closed\n"
+    assert "Traceback" not in err
+    assert list((tmp_path / "work").iterdir()) == []
 
 
 def test_a_work_directory_that_cannot_be(cli: Cli, recording: Path) -> None:

@@ -15,6 +15,7 @@ from handler.settings import load_settings
 from handler.store.memory import MemoryStore
 from handler.types import Manifest
 from pipeline.errors import NoAudio
+from pipeline.formats.times import iso_time
 
 
 def test_the_queue_in_order(cli: Cli) -> None:
@@ -83,6 +84,39 @@ def test_a_running_job(cli: Cli) -> None:
     one = cli.json("status", "s3://bucket", "a.wav")
     assert one["manifest"] == json.loads(made.model_dump_json())
     assert {**row, "manifest": one["manifest"]} == one
+
+
+def test_the_last_news(cli: Cli) -> None:
+    """The table says how long ago something was last heard of a recording, under a name that says so."""
+    cli.clock = clock = VirtualClock()
+    cli.store = store = MemoryStore(clock)
+    store.drop("input/a.wav", b"x")
+    clock.advance(1000)
+    manifest(store, "a.wav", updated_at=iso_time(clock.time()))
+    clock.advance(41)
+    head, row, _ = cli("status", "s3://bucket").stdout.splitlines()
+    assert "LAST NEWS" in head
+    assert "41 s ago" in row
+
+
+UGLY = "a\nb\x1b[2J\u2028c\x9b.wav"
+PLAIN = r"a\nb\x1b[2J\u2028c\x9b.wav"
+
+
+def test_control_characters_stay_on_their_line(cli: Cli) -> None:
+    """A key with line breaks and escape sequences is one row of a table, and moves no cursor."""
+    cli.clock = VirtualClock()
+    cli.store = store = MemoryStore(cli.clock)
+    store.drop(f"input/{UGLY}", b"x")
+    made = manifest(store, UGLY, message="first\nsecond", worker="w\x07")
+    _, row, _ = cli("status", "s3://bucket").stdout.splitlines()
+    assert row.startswith(PLAIN + "  processing")
+    assert r"first\nsecond" in row
+    shown = cli("status", "s3://bucket", UGLY).stdout
+    assert PLAIN in shown
+    assert r"w\x07" in shown
+    assert all(line.isprintable() for line in shown.splitlines())
+    assert cli.json("status", "s3://bucket")["inputs"][0]["key"] == made.key == UGLY
 
 
 @pytest.mark.parametrize("status", ["completed", "processing"])

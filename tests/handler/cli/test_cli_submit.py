@@ -18,12 +18,13 @@ from cli_rig import Cli, Describing, one_line
 
 from handler.cli.runtime import store_at
 from handler.clock import SystemClock, VirtualClock
+from handler.errors import AccessDenied
 from handler.fakes import ScriptedEngine
 from handler.layout import Layout
 from handler.settings import load_settings
 from handler.store.folder import FolderStore
 from handler.store.memory import Call, MemoryStore
-from handler.types import SettledMarker
+from handler.types import Manifest, SettledMarker
 from handler.worker import Worker
 from pipeline.errors import NoAudio
 
@@ -81,6 +82,45 @@ def test_wait_fails_if_a_recording_does(cli: Cli, bucket: Path, recording: Path,
     assert "there is no sound in it" in one["message"]
     assert Path(one["error"]).exists()
     assert one["result"] is None
+
+
+def test_out_of_time_in_json(cli: Cli, recording: Path, tmp_path: Path) -> None:
+    """Who runs out of time gets the JSON all the same, with what is known of each recording, and exit code 75."""
+    other, third = tmp_path / "other.wav", tmp_path / "third.wav"
+    other.write_bytes(b"somebody else talks")
+    third.write_bytes(b"nobody")
+    cli.clock = clock = VirtualClock()
+    store = MemoryStore(clock)
+    layout = Layout.of(store.url, load_settings())
+
+    def work(call: Call, phase: str) -> None:
+        if call.key == "progress/third.wav.json" and phase == "before":
+            for name, status in (("talk.wav", "completed"), ("other.wav", "processing")):
+                sid = layout.source(store.head(f"input/{name}")).sid
+                store.drop(f"progress/{name}.json", progress(name, sid, status))
+
+    cli.store = store.client(work)
+    result = cli("submit", recording, other, third, "--to", "s3://bucket", "--wait", "--timeout", "5", "--json")
+    assert result.exit_code == 75
+    assert "2 of 3" in result.stderr.splitlines()[-1]
+    inputs = {one["key"]: one for one in json.loads(result.stdout)["inputs"]}
+    assert {key: (one["status"], one["job_id"], one["message"]) for key, one in inputs.items()} == {
+        "talk.wav": ("completed", "j", "half of it"), "other.wav": ("processing", "j", "half of it"),
+        "third.wav": ("queued", None, ""),
+    }  # fmt: skip
+    assert [one["result"] is not None for one in inputs.values()] == [True, False, False]
+
+
+def progress(key: str, sid: str, status: str) -> bytes:
+    done = status == "completed"
+    manifest = Manifest.model_validate(
+        {
+            "job_id": "j", "source_id": sid, "key": key, "status": status, "stage": status, "percent": 50.0,
+            "message": "half of it", "token": 1, "queued_at": "2023-11-14T22:13:20.000Z",
+            "updated_at": "2023-11-14T22:13:20.000Z", "worker": "w", "result": f"results/{key}.json" if done else None,
+        }
+    )  # fmt: skip
+    return manifest.model_dump_json().encode()
 
 
 def test_wait_is_not_fooled_by_an_older_version(cli: Cli, bucket: Path, recording: Path) -> None:
@@ -158,9 +198,49 @@ def test_options_too_long_for_metadata_are_a_sidecar(cli: Cli, recording: Path) 
     assert written == ["input/talk.wav.options.json", "input/talk.wav"]
 
 
+def test_options_from_before_are_told(cli: Cli, bucket: Path, recording: Path) -> None:
+    """A sidecar that lies there already applies to what is submitted again: one line names it, and so does the JSON.
+    It stays; one that is replaced is no news.
+    """
+    sidecar = bucket / "input" / "talk.wav.options.json"
+    [first] = cli.json("submit", recording, "--to", bucket, "--option", "tag=a")["inputs"]
+    [second] = cli.json("submit", recording, "--to", bucket, "--option", "tag=b")["inputs"]
+    [third] = cli.json("submit", recording, "--to", bucket)["inputs"]
+    assert [one["earlier_options"] for one in (first, second, third)] == [None, None, str(sidecar)]
+    told = cli("submit", recording, "--to", bucket).stderr.splitlines()
+    assert [str(sidecar) in line for line in told] == [True, False]
+    assert json.loads(sidecar.read_bytes()) == {"tag": "b"}
+    sidecar.unlink()
+    assert len(cli("submit", recording, "--to", bucket).stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("args", [[], ["--option", "tag=x"]])
+def test_long_options_from_before_are_told(cli: Cli, recording: Path, args: list[str]) -> None:
+    """So it is on S3, where options that were too long for metadata lie beside those that are not."""
+    cli.store = Describing(cli.clock)
+    long = ["--option", f"initial_prompt={'long ' * 500}"]
+    [first] = cli.json("submit", recording, "--to", "s3://bucket", *long)["inputs"]
+    [second] = cli.json("submit", recording, "--to", "s3://bucket", *args)["inputs"]
+    assert first["earlier_options"] is None
+    assert second["earlier_options"] == "memory://test/input/talk.wav.options.json"
+
+
+def test_without_the_right_to_look(cli: Cli, recording: Path) -> None:
+    """Credentials that may drop recordings, but not learn what is not there, still can."""
+
+    def deny(call: Call, phase: str) -> None:
+        if call.verb == "HEAD" and call.key.endswith(".options.json"):
+            raise AccessDenied("s3:ListBucket is denied")
+
+    cli.store = MemoryStore(cli.clock, hook=deny)
+    assert cli.json("submit", recording, "--to", "s3://bucket")["inputs"][0]["earlier_options"] is None
+
+
 @pytest.mark.parametrize(
     ("args", "told"),
     [
+        (["--prefix", "../../up"], "'..'"),
+        (["--prefix", "calls/.today/"], "'.today'"),
         (["--option", "langage=en"], "language"),
         (["--option", "diarize=true"], "not built yet"),
         (["--timeout", "5"], "--wait"),
@@ -193,6 +273,7 @@ def test_two_files_of_one_name_are_refused(cli: Cli, bucket: Path, recording: Pa
         ("folder", None, 2, "is a folder"),
         (".hidden.wav", b"x", 2, "no recording"),
         ("options.json", b"{}", 2, "no recording"),
+        ("calls.batch.jsonl", b"{}", 2, ".batch.jsonl"),
         ("empty.wav", b"", 1, "is empty"),
     ],
 )

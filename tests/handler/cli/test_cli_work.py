@@ -119,6 +119,20 @@ def test_a_name_that_is_no_name(cli: Cli, bucket: Path, name: str) -> None:
     assert "--name" in one_line(result)
 
 
+@pytest.mark.parametrize("work_dir", ["/proc/x", "/dev/null"])
+def test_a_work_directory_that_cannot_be(cli: Cli, bucket: Path, recording: Path, work_dir: str) -> None:
+    """A worker that has nowhere to work says which setting to change, and touches no job."""
+    drop(bucket, recording)
+    cli.env["DROPSCRIBE_WORK_DIR"] = work_dir
+    result = cli("work", bucket, "--drain")
+    assert result.exit_code == 73
+    assert "Traceback" not in result.stderr
+    last = result.stderr.splitlines()[-1]
+    assert last.startswith(f"dropscribe: the work directory {work_dir} cannot be used: ")
+    assert "DROPSCRIBE_WORK_DIR" in last
+    assert not (bucket / ".dropscribe/v1/jobs").exists()
+
+
 @pytest.mark.parametrize(("model", "code"), [("large-v3", 69), ("no-such-model", 2)])
 def test_a_missing_model_stops_it_before_it_claims(
     cli: Cli, bucket: Path, recording: Path, model: str, code: int

@@ -225,6 +225,34 @@ def test_download_of_another_version(store: Store, tmp_path: Path) -> None:
     assert not (tmp_path / "copy").exists()
 
 
+class Halt(Exception):
+    """What a caller raises who no longer wants what it asked for."""
+
+
+def test_a_download_can_be_ended(store: Store, tmp_path: Path) -> None:
+    """`check` is asked for every piece of a download; what it raises ends the download and leaves no file."""
+    body = bytes(range(256)) * 12_000
+    (tmp_path / "source").write_bytes(body)
+    store.upload("in/a", tmp_path / "source")
+    asked = 0
+
+    def check() -> None:
+        nonlocal asked
+        asked += 1
+        if asked == last:
+            raise Halt
+
+    info, last = store.head("in/a"), 0
+    assert store.download(info, tmp_path / "copy", check=check) == hashlib.sha256(body).hexdigest()
+    (tmp_path / "copy").unlink()
+    last, asked = asked, 0
+    assert last >= (1 if isinstance(store, MemoryStore) else 3)
+    with pytest.raises(Halt):
+        store.download(info, tmp_path / "copy", check=check)
+    assert asked == last
+    assert not (tmp_path / "copy").exists()
+
+
 def test_full_disk_passes_through(store: Store, tmp_path: Path) -> None:
     """An error of the disk that a download goes to is the disk's own, not the store's."""
     store.put("in/a", b"x" * 100_000)

@@ -13,6 +13,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -133,6 +134,100 @@ def test_links_that_lead_out(folder_store: FolderStore, tmp_path: Path) -> None:
         folder_store.put("in/dir/new", b"x")
     folder_store.delete("in/dir/secret")
     assert files(outside) == ["secret"]
+
+
+def warnings_of_two_listings(store: FolderStore, prefix: str, caplog: pytest.LogCaptureFixture) -> list[str]:
+    caplog.clear()
+    with caplog.at_level(logging.WARNING):
+        keys(store, prefix)
+        keys(store, prefix)
+    return [record.getMessage() for record in caplog.records]
+
+
+def test_links_that_lead_out_are_told(
+    folder_store: FolderStore, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each link that leads out is named in one warning, not in one for each scan; those that stay inside in none."""
+    (tmp_path / "outside").mkdir()
+    folder_store.put("in/a", b"x")
+    root = tmp_path / "bucket"
+    (root / "in/talk.wav").symlink_to(tmp_path / "outside/talk.wav")
+    (root / "in/calls").symlink_to("../../outside")
+    (root / "in/all").symlink_to("..")
+    (root / "in/same").symlink_to("a")
+    (root / "in/gone").symlink_to("nothing")
+    told = warnings_of_two_listings(folder_store, "in/", caplog)
+    assert [line.partition(" is skipped: ")[0] for line in sorted(told)] == [
+        str(root / "in/calls"), str(root / "in/talk.wav"),
+    ]  # fmt: skip
+    assert all(f"leads out of {root}" in line for line in told)
+
+
+def test_a_prefix_that_leads_out_is_told(
+    folder_store: FolderStore, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A link in place of the folder that is listed is named as well; a folder that is not there yet is no trouble."""
+    (tmp_path / "outside/today").mkdir(parents=True)
+    folder_store.put("results/a", b"x")
+    (tmp_path / "bucket/in").symlink_to(tmp_path / "outside")
+    for prefix in ("in/", "in/today/"):
+        store = FolderStore(tmp_path / "bucket", VirtualClock())
+        [told] = warnings_of_two_listings(store, prefix, caplog)
+        assert told.startswith(f"{tmp_path / 'bucket/in'} is skipped: it is a link that leads out")
+    assert warnings_of_two_listings(folder_store, "nowhere/", caplog) == []
+
+
+# Lists a bucket without the rights of root, twice; says what it saw, and what was warned of.
+UNPRIVILEGED = """
+import json, logging, os, sys
+from pathlib import Path
+from handler.clock import SystemClock
+from handler.store.folder import FolderStore
+
+told = []
+handler = logging.Handler()
+handler.emit = lambda record: told.append(record.getMessage())
+logging.getLogger().addHandler(handler)
+store = FolderStore(Path(sys.argv[1]), SystemClock())
+list(store.list("in/open/"))  # what is imported late, is imported
+if os.geteuid() == 0:
+    os.seteuid(65534)
+seen = [[info.key for info in store.list("in/")] for _ in range(2)]
+try:
+    list(store.list("in/closed/"))
+except Exception as error:
+    refused = type(error).__name__
+print(json.dumps({"seen": seen, "told": told, "refused": refused}))
+"""
+
+
+def test_folders_that_may_not_be_read() -> None:
+    """A folder that may not be read hides what is in it and nothing else, with one warning; asked for by its own name
+    it is an error.
+    """
+    with tempfile.TemporaryDirectory() as name:  # pytest's own folders are closed to other users
+        root = Path(name)
+        root.chmod(0o755)
+        for key in ("in/a", "in/closed/b", "in/names/c", "in/open/d", "in/z"):
+            (root / key).parent.mkdir(parents=True, exist_ok=True)
+            (root / key).write_bytes(b"x")
+        for folder in (root, root / "in", root / "in/open"):
+            folder.chmod(0o755)
+        (root / "in/closed").chmod(0o000)
+        (root / "in/names").chmod(0o444)
+        try:
+            command = [sys.executable, "-c", UNPRIVILEGED, name]
+            done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
+        finally:
+            (root / "in/closed").chmod(0o755)
+            (root / "in/names").chmod(0o755)
+        found = json.loads(done.stdout)
+        assert found["seen"] == [["in/a", "in/open/d", "in/z"]] * 2
+        assert [line.partition(" is skipped: ")[0] for line in found["told"]] == [
+            str(root / "in/closed"), str(root / "in/names"),
+        ]  # fmt: skip
+        assert all("right to read it" in line for line in found["told"])
+        assert found["refused"] == "AccessDenied"
 
 
 def test_links_that_stay_inside(folder_store: FolderStore, tmp_path: Path) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from worker_rig import Crash, Rig, at, check_right, drain, give_up
@@ -10,7 +11,9 @@ from worker_rig import Crash, Rig, at, check_right, drain, give_up
 from handler.clock import VirtualClock
 from handler.fakes import OwnedClock, ScriptedEngine
 from handler.store.base import Info
+from handler.store.files import receive
 from handler.store.memory import MemoryStore
+from handler.worker import Worker
 from pipeline.plan import GENERATING_OUTPUT, TRANSCRIBING
 from pipeline.types import Done, Event
 
@@ -52,6 +55,63 @@ def test_a_stop_after_the_last_stage(rig: Rig) -> None:
     worker.run(drain=False)
     check_given_back(rig)
     assert drain(rig).jobs == 0
+    check_right(rig, "a.wav", SPEECH)
+
+
+class Slow(MemoryStore):
+    """A recording comes in three pieces; at the second one the worker is told to stop."""
+
+    stopped: Callable[[], object] = staticmethod(lambda: None)
+    pieces = 0
+
+    def download(self, info: Info, path: Path, *, check: Callable[[], None] = lambda: None) -> str:
+        self.head(info.key)
+
+        def pieces() -> Iterator[bytes]:
+            for number in range(3):
+                self.pieces += 1
+                if number == 1:
+                    self.stopped()
+                yield b"piece"
+
+        return receive(path, pieces(), check)
+
+
+def slowly(rig: Rig, bucket: MemoryStore) -> tuple[Slow, Worker]:
+    slow = Slow(rig.clock)
+    slow._bucket = bucket._bucket
+    worker = rig.worker(store=slow, max_attempts=1)
+    slow.stopped = worker.stop.set
+    return slow, worker
+
+
+def test_a_stop_breaks_a_download_off(rig: Rig, bucket: MemoryStore) -> None:
+    """A worker that is told to stop while it downloads a new recording stops at the next piece: no job, no failure is
+    charged, nothing is left on its disk.
+    """
+    rig.drop("a.wav", SPEECH)
+    slow, worker = slowly(rig, bucket)
+    assert worker.sweep() == (True, True)
+    assert slow.pieces == 2
+    assert [path for path in rig.settings.work_dir.rglob("*") if path.is_file()] == []
+    assert (rig.records(), rig.error("a.wav"), rig.settled("a.wav")) == ([], None, None)
+    drain(rig)
+    check_right(rig, "a.wav", SPEECH)
+
+
+def test_a_stop_breaks_a_jobs_download_off(rig: Rig, bucket: MemoryStore) -> None:
+    """The same within a job, whose recording was hashed before: the job is given back without a charge."""
+    rig.drop("a.wav", SPEECH)
+    with pytest.raises(Crash):
+        rig.worker(at(TRANSCRIBING, give_up)).handle(rig.candidate("a.wav"))
+    rig.clock.sleep(rig.settings.lease_seconds + 10)
+    slow, worker = slowly(rig, bucket)
+    assert worker.sweep() == (True, True)
+    assert slow.pieces == 2
+    record = rig.record()
+    assert (record.state, record.attempts) == ("waiting", 0)
+    assert [path for path in rig.settings.work_dir.rglob("*") if path.is_file()] == []
+    drain(rig)
     check_right(rig, "a.wav", SPEECH)
 
 

@@ -193,9 +193,9 @@ class Mortal:
         self._check()
         return self.store.get(key)
 
-    def download(self, info: Info, path: Path) -> str:
+    def download(self, info: Info, path: Path, *, check: Callable[[], None] = lambda: None) -> str:
         self._check()
-        return self.store.download(info, path)
+        return self.store.download(info, path, check=check)
 
     def put(self, key: str, body: bytes, *, if_absent: bool = False, if_match: str | None = None) -> str:
         return str(
