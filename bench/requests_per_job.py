@@ -113,7 +113,7 @@ def _cases(*, vouched: bool) -> list[Count]:
         worker.sweep()
         counted(FIRST)
         for candidate in stale.candidates:
-            worker.handle(candidate, stale.options)
+            worker.inputs.handle(candidate, stale.options)
         counted(TWICE)
         bucket.drop("input/second.wav", b"a recording")
         worker.sweep()

@@ -15,13 +15,15 @@ from typing import Literal
 from pydantic import ValidationError
 
 from handler.clock import Clock
-from handler.errors import Changed, NotFound
+from handler.errors import Changed, NotFound, StoreError
 from handler.layout import Layout
 from handler.store.base import Found, Store
 from handler.store.swap import Conflict, put_record
 from pipeline.types import Facts, Frozen
 
 log = logging.getLogger(__name__)
+
+RENEW_SECONDS = 24 * 3600.0  # a hit renews its reference's age at most so often
 
 
 class Reference(Frozen):
@@ -60,11 +62,15 @@ class StageCache:
 
     def get(self, digest: str) -> Hit | None:
         """The artifact of this recipe, or None. A damaged one is a miss, with a line in the log."""
+        key = self._layout.stage_key(digest)
         try:
-            found = self._store.get(self._layout.stage_key(digest))
+            found = self._store.get(key)
         except NotFound:
             return None
-        return self._read(digest, found)
+        hit = self._read(digest, found)
+        if hit is not None and found.age > RENEW_SECONDS:
+            self._renew(key, hit.reference, found.etag)
+        return hit
 
     def put(
         self, digest: str, stage: str, artifact: Path, *, seconds: float = 0.0, facts: Facts | None = None
@@ -100,6 +106,13 @@ class StageCache:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         inline = _text(artifact.read_bytes()) if size <= self._inline_bytes else None
         return Reference(stage=stage, sha256=sha256, size=size, seconds=round(seconds, 3), inline=inline, facts=facts)
+
+    def _renew(self, key: str, reference: Reference, etag: str) -> None:
+        """Write a reference again, so that the sweep takes it for young. Whatever comes in between does not matter."""
+        try:
+            self._write(key, reference, etag)
+        except StoreError as error:
+            log.debug("cache: %s was not renewed: %s", key, error.message)
 
     def _write(self, key: str, reference: Reference, etag: str | None) -> None:
         fields = reference.model_dump(mode="json", exclude={"nonce"}, exclude_none=True)

@@ -14,6 +14,7 @@
     ├── LeaseLost             somebody else owns the job now; its work must not be committed
     ├── EngineDied            the child process ended or overran its time limit: an attempt
     ├── TooLarge              over the size limit
+    ├── BadBatch              a batch whose lines are wrong: none of it is begun
     ├── SettingsError         a setting that cannot be: said before anything starts
     ├── CannotWrite           an output file of a command could not be written
     ├── NotInTime             what was waited for did not happen in the time given
@@ -102,6 +103,11 @@ class EngineDied(HandlerError):
 class TooLarge(HandlerError):
     code = "Bad Request"
     default_hint = "Split the recording; or raise DROPSCRIBE_MAX_SIZE_BYTES and run `dropscribe retry`."
+
+
+class BadBatch(HandlerError):
+    code = "Bad Request"
+    default_hint = "Nothing of it was begun. Mend the file and upload it again; recordings come before the batch."
 
 
 class SettingsError(HandlerError):

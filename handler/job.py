@@ -13,8 +13,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from handler.errors import LeaseLost, NewerFormat
-from handler.lease import SWAP_TRIES, Lease, Records
+from handler.errors import LeaseLost, NewerFormat, NotFound, Unavailable
+from handler.lease import LONGEST_JITTER, SWAP_TRIES, Lease, Records
 from handler.store.base import Found
 from handler.store.swap import Conflict
 from handler.types import Content, JobRecord, Subscriber
@@ -41,18 +41,22 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class Busy:
-    """Somebody else holds a live lease; ``subscribed``: they will publish for this input too."""
+    """Somebody else holds a live lease; ``subscribed``: they will publish for this input too; ``joined``: since now."""
 
     record: JobRecord
     subscribed: bool
+    joined: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Later:
-    """The job waits for its next attempt, ``seconds`` from now."""
+    """The job waits for its next attempt, ``seconds`` from now. ``joined``: this input is among those that wait, since
+    now.
+    """
 
     record: JobRecord
     seconds: float
+    joined: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +110,30 @@ class Jobs(Records):
         )
         self.write(again, found.etag)
 
+    def withdraw(self, jid: str, sid: str) -> JobRecord | None:
+        """The input ``sid`` does not wait for the job any more; with the last one gone, the job is CANCELLED.
+
+        Gives the record as it is then, None if there is none that can be read. A job that has ended stays as it is: the
+        input is still among its subscribers if that end is its own, too. `Unavailable` if the record keeps changing.
+        """
+        for _ in range(SWAP_TRIES):
+            try:
+                record, found = self.read(jid)
+            except (NotFound, ValueError):
+                return None
+            if record.state not in ("running", "waiting") or not _waits(record, sid):
+                return record
+            left = tuple(waiting for waiting in record.subscribers if waiting.sid != sid)
+            ended = {} if left else {"state": "cancelled", "stage": "cancelled", "not_before": None}
+            age = record.lease_age + found.age if record.state == "running" else 0.0  # as for a joiner: not renewed
+            without = record.model_copy(update={"subscribers": left, "lease_age": age, **ended})
+            try:
+                self.write(without, found.etag)
+                return without
+            except Conflict:
+                continue
+        raise Unavailable(f"job {jid}: its record keeps changing", "Try again.")
+
     def _fresh(self, job: Identity, subscriber: Subscriber, store_time: float) -> JobRecord:
         return JobRecord(
             jid=job.jid,
@@ -128,6 +156,7 @@ class Jobs(Records):
             record = JobRecord.model_validate_json(found.body)
         except ValidationError:
             _refuse_newer(fresh.jid, found.body)
+            self._read_again(fresh.jid, found)
             log.error("job %s: its record is unreadable and is written anew", fresh.jid)
             anew = fresh.model_copy(
                 update={"token": max(fresh.token, int(found.store_time)), "started_at": iso_time(found.store_time)}
@@ -138,22 +167,46 @@ class Jobs(Records):
         if record.state == "dead":
             # Failed for good, or for this very input: the answer stands. Dropped again after failures that may pass: a
             # new try.
-            known = any(waiting.sid == subscriber.sid for waiting in record.subscribers)
+            known = _waits(record, subscriber.sid)
             if known or not _may_pass(record.error):
                 return Finished(record, found)
             return self._take(record, subscriber, found, {"attempts": 0, "takeovers": 0, "subscribers": ()})
         if record.state == "cancelled":
             return self._take(record, subscriber, found, {"attempts": 0, "takeovers": 0, "subscribers": ()})
         if record.state == "waiting":
-            if record.not_before is not None and found.store_time < record.not_before:
-                self._join(record, subscriber, found)
-                return Later(record, record.not_before - found.store_time)
+            left = self._left(record, found)
+            if left > 0:
+                joined = self._join(record, subscriber, found)
+                since_now = joined and not _waits(record, subscriber.sid)
+                return Later(record, left, since_now)
             return self._take(record, subscriber, found, {})
         if record.worker == self.worker:  # our own claim, whose answer was lost: nobody is at work on it
             return self._take(record, subscriber, found, {})
         if record.lease_age + found.age <= record.lease_seconds + EXPIRY_SLACK:
-            return Busy(record, self._join(record, subscriber, found))
+            joined = self._join(record, subscriber, found)
+            return Busy(record, joined, joined and not _waits(record, subscriber.sid))
         return self._take_over(record, subscriber, found)
+
+    def _left(self, record: JobRecord, found: Found) -> float:
+        """Seconds until a waiting job may be claimed. At most as many as it can have been told to wait: a Date that was
+        wrong for one answer must not put it off for as long as that was.
+        """
+        if record.not_before is None:
+            return 0.0
+        longest = self.settings.backoff_seconds * 2.0 ** max(0, record.attempts - 1) * LONGEST_JITTER + EXPIRY_SLACK
+        return min(record.not_before - found.store_time, longest - found.age)
+
+    def _read_again(self, jid: str, unreadable: Found) -> None:
+        """A record is believed to be damaged only if it comes so twice: it may have been damaged on the way, and it is
+        somebody's. `Conflict` with what came instead.
+        """
+        key = self.layout.job_key(jid)
+        try:
+            again = self.store.get(key)
+        except NotFound:
+            raise Conflict(key, None) from None
+        if again.body != unreadable.body:
+            raise Conflict(key, again)
 
     def _take_over(self, record: JobRecord, subscriber: Subscriber, found: Found) -> Lease | Finished:
         if record.takeovers < self.settings.max_takeovers:
@@ -247,3 +300,7 @@ def _with(subscribers: tuple[Subscriber, ...], subscriber: Subscriber) -> tuple[
     if any(waiting.sid == subscriber.sid for waiting in subscribers):  # its tags may have changed since
         return tuple(subscriber if waiting.sid == subscriber.sid else waiting for waiting in subscribers)
     return (*subscribers, subscriber)
+
+
+def _waits(record: JobRecord, sid: str) -> bool:
+    return any(waiting.sid == sid for waiting in record.subscribers)

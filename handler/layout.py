@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import uuid
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from handler.settings import Settings
 from handler.store.base import Info
-from handler.types import Source, canonical_json
+from handler.types import Member, Source, canonical_json
 
 NAMESPACE = uuid.UUID("6f1b2ad1-4f0e-5d0b-9a52-3c8a9d1f7e60")  # of every UUIDv5 that names a job
 
@@ -38,12 +39,35 @@ def is_recording(key: str) -> bool:
     """Whether an object under the input prefix is work. ``key`` is relative to the prefix.
 
     Folder markers, dot files (or anything in a dot folder), options and speaker names are not; a batch is not a
-    recording.
+    recording, nor is what lies in a folder called like one.
     """
     name = key.rsplit("/", 1)[-1]
-    if not name or any(part.startswith(".") for part in key.split("/")):
+    return _is_work(key) and name not in _NOT_RECORDINGS and not name.endswith((SIDECAR_SUFFIX, BATCH_SUFFIX))
+
+
+def is_batch(key: str) -> bool:
+    """Whether an object under the input prefix asks for a batch."""
+    return _is_work(key) and key.endswith(BATCH_SUFFIX)
+
+
+def _is_work(key: str) -> bool:
+    *folders, name = key.split("/")
+    if not name or name.startswith("."):
         return False
-    return name not in _NOT_RECORDINGS and not name.endswith((SIDECAR_SUFFIX, BATCH_SUFFIX))
+    # What lay in a folder called like a batch would have the same outputs as that batch's members.
+    return not any(folder.startswith(".") or folder.endswith(BATCH_SUFFIX) for folder in folders)
+
+
+def common_start(keys: Sequence[str]) -> str:
+    """What all the keys begin with, not caring where a folder ends."""
+    least, greatest = min(keys, default=""), max(keys, default="")
+    same = (place for place, (one, other) in enumerate(zip(least, greatest, strict=False)) if one != other)
+    return least[: next(same, min(len(least), len(greatest)))]
+
+
+def member_key(batch_key: str, key: str) -> str:
+    """Under which the outputs of a batch's member with options lie."""
+    return f"{batch_key}/{key}"
 
 
 def is_options(key: str) -> bool:
@@ -111,6 +135,21 @@ class Layout:
 
     def dead_key(self, jid: str) -> str:
         return f"{self.state}dead/{jid}.json"
+
+    def sweep_key(self) -> str:
+        return f"{self.state}sweep.json"
+
+    def plan_key(self, batch_sid: str) -> str:
+        return f"{self.batches}{batch_sid}/plan.json"
+
+    @property
+    def batches(self) -> str:
+        return f"{self.state}batches/"
+
+    def member(self, batch: Source, recording: Source, options: Mapping[str, Any]) -> tuple[str, Member]:
+        """The sid and the origin of an input that ``batch`` asks for under ``options``."""
+        member = Member(source_key=recording.key, source_sid=recording.sid, batch_key=batch.key, batch_sid=batch.sid)
+        return digest_of(batch.sid, recording.sid, options), member
 
     def stats_key(self, worker: str) -> str:
         return f"{self.state}stats/{worker}.json"

@@ -7,7 +7,7 @@ whoever has lost the job is refused. Does not know what a job does, nor what is 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from typing import Any
 
 from pydantic import ValidationError
@@ -24,6 +24,7 @@ from pipeline.formats.times import iso_time
 from pipeline.types import Facts
 
 KEPT_FAILURES = 10
+LONGEST_JITTER = 1.5  # a wait is this, or up to 1 less, times the backoff
 SWAP_TRIES = 20  # each refusal means that somebody else made progress
 
 
@@ -83,6 +84,11 @@ class Lease:
         return self._record
 
     @property
+    def cancelled(self) -> bool:
+        """True once the job was cancelled, here or by somebody else; then the lease is lost, too."""
+        return self._record.state == "cancelled"
+
+    @property
     def lost(self) -> bool:
         """True once somebody else has the job, or the lease may have run out."""
         return self._lost or self._records.clock.monotonic() >= self.deadline
@@ -118,7 +124,7 @@ class Lease:
             attempt = record.attempts + 1
             failure = Failure(attempt=attempt, at=iso_time(self.store_time()), worker=self._records.worker, error=error)
             dead = not error.retryable or attempt >= settings.max_attempts
-            wait = settings.backoff_seconds * 2 ** (attempt - 1) * (0.5 + clock.random())
+            wait = settings.backoff_seconds * 2 ** (attempt - 1) * (LONGEST_JITTER - clock.random())
             return {
                 "state": "dead" if dead else "waiting",
                 "stage": "failed" if dead else "queued",
@@ -129,6 +135,21 @@ class Lease:
             }
 
         return self._swap(changes)
+
+    def cancel(self, unwanted: Set[str]) -> JobRecord:
+        """The inputs ``unwanted`` (sids) do not want the job any more: it is CANCELLED, claimable again, and the lease
+        is lost by that. With anybody else among the subscribers, who joined meanwhile, this is a beat. `LeaseLost`.
+        """
+
+        def changes(record: JobRecord) -> dict[str, Any]:
+            if any(waiting.sid not in unwanted for waiting in record.subscribers):
+                return {}
+            return {"state": "cancelled", "stage": "cancelled", "not_before": None}
+
+        with self._lock:
+            record = self._swap(changes)
+            self._lost = self._lost or record.state == "cancelled"
+            return record
 
     def release(self, wait: float = 0.0) -> JobRecord:
         """Give the job back without charging an attempt, to be claimed again after ``wait`` seconds. `LeaseLost`."""
@@ -165,6 +186,8 @@ class Lease:
         except ValidationError:
             raise self._lose() from None
         mine = theirs.token == self.token and theirs.worker == self._records.worker
+        if mine and theirs.state == "cancelled":
+            self._record = theirs
         if not mine or theirs.state != "running":
             raise self._lose()
         self._record, self._etag = theirs, found.etag

@@ -1,4 +1,5 @@
-"""Where an input's options come from: the nearest ``options.json``, the sidecar, the object's own metadata. Design §3.
+"""Where an input's options come from: the nearest ``options.json``, the sidecar, the object's own metadata;
+then a batch's line. Design §3.
 
 Takes an input's `Info`, gives the parsed options. What the options mean is `pipeline.options`' business.
 """
@@ -32,11 +33,11 @@ class OptionsFinder:
         self._clock = clock
         self._folders: dict[str, tuple[float, bytes | None]] = {}
 
-    def find(self, info: Info, *, present: Set[str] | None = None) -> Parsed:
+    def find(self, info: Info, *, present: Set[str] | None = None, last: Layer | None = None) -> Parsed:
         """The options of one input, later layers winning. `OptionsError` names the option and where it stands.
 
         ``present``: the keys of all options files, where a listing has just shown them; then no request is made for
-        others.
+        others. ``last``: a layer that wins over all of them (a batch's line).
         """
         key = info.key.removeprefix(self._layout.input)
         layers: list[Layer] = []
@@ -51,6 +52,8 @@ class OptionsFinder:
         query = info.metadata.get(METADATA_NAME)
         if query:
             layers.append((f"the metadata x-amz-meta-{METADATA_NAME}", parse_query(query)))
+        if last is not None:
+            layers.append(last)
         return parse(*layers)
 
     def _nearest(self, key: str, present: Set[str] | None) -> Layer | None:

@@ -5,20 +5,17 @@ Takes a store and a layout; gives rows in the order of the keys. Knows nothing o
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-
-from pydantic import ValidationError
+from typing import Literal
 
 from handler.errors import NotFound
-from handler.layout import Layout, is_recording
-from handler.progress import parse_manifest
+from handler.layout import Layout, is_batch, is_recording
+from handler.progress import parse_batch_manifest, parse_manifest
+from handler.settled import read_marker
 from handler.store.base import Info, Store
-from handler.types import Manifest, SettledMarker, Source, Status
+from handler.types import BatchCounts, BatchManifest, Manifest, Source, Status
 from pipeline.types import Frozen
-
-log = logging.getLogger(__name__)
 
 READERS = 8  # requests side by side: manifests are small, and S3 answers each in tens of milliseconds
 
@@ -27,7 +24,10 @@ class Row(Frozen):
     """One recording as it lies in the bucket now. ``percent`` 0…100; ``position`` from 1, among those that wait.
 
     ``updated_at`` (ISO 8601) is the manifest's; None while there is none. ``modified``: epoch seconds of the recording.
+    Of a batch ``counts`` says how far its members are; it has no position.
     """
+
+    kind: Literal["recording", "batch"] = "recording"
 
     key: str
     source_id: str
@@ -43,30 +43,57 @@ class Row(Frozen):
     updated_at: str | None = None
     result: str | None = None
     settled: bool = False
+    counts: BatchCounts | None = None
 
 
 def overview(store: Store, layout: Layout) -> list[Row]:
-    """Every recording under the input prefix. A GET for each one that has a manifest, a few at a time."""
+    """Every recording and batch under the input prefix. A GET for each one that has a manifest, a few at a time."""
     settled = {info.key for info in store.list(layout.settled_key(""))}
     told = {info.key for info in store.list(layout.progress)}
-    inputs = [info for info in store.list(layout.input) if is_recording(info.key.removeprefix(layout.input))]
+    inputs = [info for info in store.list(layout.input) if _is_shown(info.key.removeprefix(layout.input))]
 
     def row(info: Info) -> Row:
         source = layout.source(info)
-        manifest = read_manifest(store, layout, source.key) if layout.progress_key(source.key) in told else None
+        read = read_batch_manifest if is_batch(source.key) else read_manifest
+        manifest = read(store, layout, source.key) if layout.progress_key(source.key) in told else None
         return _row(store, layout, source, manifest, layout.settled_key(source.sid) in settled)
 
     with ThreadPoolExecutor(READERS) as readers:
         return _with_positions(readers.map(row, inputs))
 
 
-def one(store: Store, layout: Layout, key: str) -> tuple[Row, Manifest | None]:
-    """One recording, without its place in the queue, and its manifest if that speaks of this version. `NotFound`."""
+def one(store: Store, layout: Layout, key: str) -> tuple[Row, Manifest | BatchManifest | None]:
+    """One recording or batch, and its manifest if that speaks of this version. `NotFound`.
+
+    For one that waits, the listings, and the manifests of those that have one and are before it in the queue.
+    """
     source = layout.source(store.head(layout.input_key(key)))
-    manifest = read_manifest(store, layout, key)
+    manifest = (read_batch_manifest if is_batch(key) else read_manifest)(store, layout, key)
     marker = read_marker(store, layout, source.sid)
     current = manifest if manifest is not None and manifest.source_id == source.sid else None
-    return _row(store, layout, source, manifest, marker is not None), current
+    row = _row(store, layout, source, manifest, marker is not None)
+    if row.status == "queued" and not row.settled and row.kind == "recording":
+        row = row.model_copy(update={"position": 1 + _waiting_before(store, layout, source)})
+    return row, current
+
+
+def _waiting_before(store: Store, layout: Layout, source: Source) -> int:
+    """How many recordings wait that workers take before this one."""
+    settled = {info.key for info in store.list(layout.settled_key(""))}
+    told = {info.key for info in store.list(layout.progress)}
+    before: list[Source] = []
+    for info in store.list(layout.input):
+        other = layout.source(info)
+        earlier = (other.modified, other.key) < (source.modified, source.key)
+        if earlier and is_recording(other.key) and layout.settled_key(other.sid) not in settled:
+            before.append(other)
+
+    def waits(other: Source) -> bool:
+        manifest = read_manifest(store, layout, other.key) if layout.progress_key(other.key) in told else None
+        return _row(store, layout, other, manifest, False).status == "queued"
+
+    with ThreadPoolExecutor(READERS) as readers:
+        return sum(readers.map(waits, before))
 
 
 def read_manifest(store: Store, layout: Layout, key: str) -> Manifest | None:
@@ -77,28 +104,29 @@ def read_manifest(store: Store, layout: Layout, key: str) -> Manifest | None:
         return None
 
 
-def read_marker(store: Store, layout: Layout, sid: str) -> SettledMarker | None:
-    """The settled marker; None while that version is not settled. One that cannot be read is taken for a success."""
+def _is_shown(key: str) -> bool:
+    return is_recording(key) or is_batch(key)
+
+
+def read_batch_manifest(store: Store, layout: Layout, key: str) -> BatchManifest | None:
+    """As `read_manifest`, of a batch."""
     try:
-        body = store.get(layout.settled_key(sid)).body
+        return parse_batch_manifest(store.get(layout.progress_key(key)).body)
     except NotFound:
         return None
-    try:
-        return SettledMarker.model_validate_json(body)
-    except ValidationError:
-        log.warning("settled/%s is unreadable", sid)
-        return SettledMarker(key="", sid=sid, outcome="completed", job_id="", settled_at="")
 
 
-def _row(store: Store, layout: Layout, source: Source, manifest: Manifest | None, settled: bool) -> Row:
+def _row(store: Store, layout: Layout, source: Source, manifest: Manifest | BatchManifest | None, settled: bool) -> Row:
     basic = Row(
+        kind="batch" if is_batch(source.key) else "recording",
         key=source.key, source_id=source.sid, size=source.size, modified=source.modified,
         status="queued", stage="queued", percent=0.0, settled=settled,
     )  # fmt: skip
     ours = manifest is not None and manifest.source_id == source.sid
     if manifest is not None and ours and manifest.terminal == settled:
         copied = ("status", "stage", "percent", "eta_seconds", "message", "job_id", "updated_at", "result")
-        return basic.model_copy(update={name: getattr(manifest, name) for name in copied})
+        counts = manifest.counts if isinstance(manifest, BatchManifest) else None
+        return basic.model_copy(update={name: getattr(manifest, name) for name in copied} | {"counts": counts})
     if not settled:  # no manifest yet, an older version's, or one from before a retry
         return basic
     marker = read_marker(store, layout, source.sid)
@@ -112,6 +140,6 @@ def _row(store: Store, layout: Layout, source: Source, manifest: Manifest | None
 def _with_positions(rows: Iterable[Row]) -> list[Row]:
     """Numbers those that wait, in the order in which workers take them: oldest first."""
     found = list(rows)
-    waiting = sorted((row.modified, row.key) for row in found if row.status == "queued")
+    waiting = sorted((row.modified, row.key) for row in found if row.status == "queued" and row.kind == "recording")
     places = {key: place for place, (_, key) in enumerate(waiting, start=1)}
     return [row.model_copy(update={"position": places.get(row.key)}) for row in found]

@@ -17,7 +17,7 @@ from handler.errors import BadKey
 from handler.layout import Layout
 from handler.store.base import Store
 from handler.store.swap import Conflict, put_bytes
-from handler.types import Manifest, canonical_json
+from handler.types import BatchManifest, Manifest, canonical_json
 from pipeline.errors import sentence
 
 log = logging.getLogger(__name__)
@@ -73,6 +73,14 @@ def parse_manifest(body: bytes) -> Manifest | None:
     """None when it is no manifest of ours: then it may be replaced."""
     try:
         return Manifest.model_validate_json(body)
+    except ValidationError:
+        return None
+
+
+def parse_batch_manifest(body: bytes) -> BatchManifest | None:
+    """As `parse_manifest`, of a batch."""
+    try:
+        return BatchManifest.model_validate_json(body)
     except ValidationError:
         return None
 

@@ -11,14 +11,16 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 from handler.clock import Clock
 from handler.errors import AccessDenied, BadKey, NotFound, StoreError
 from handler.layout import Layout, job_id_of
 from handler.progress import ManifestWriter, parse_manifest
+from handler.settled import settle
 from handler.store.base import Store
-from handler.store.swap import Conflict, put_bytes, put_record
+from handler.store.swap import Conflict, put_bytes
 from handler.types import JobRecord, Manifest, SettledMarker, Subscriber, canonical_json
 from pipeline.errors import ErrorDetail, sentence
 from pipeline.formats.deepgram import assemble, error_part, metadata_part
@@ -27,6 +29,8 @@ from pipeline.formats.times import iso_time
 log = logging.getLogger(__name__)
 
 WRITE_TRIES = 10
+
+GONE = "the recording was deleted or replaced by another version"
 
 Verdict = Literal["written", "superseded", "older", "unpublishable"]
 
@@ -60,9 +64,16 @@ class Publisher:
 
     def is_current(self, subscriber: Subscriber) -> bool:
         """Whether the key still holds the version of the recording that this is about. One HEAD; a LIST, too, where it
-        may not be read.
+        may not be read. For a batch's member one more: the batch must still be the one that asked.
         """
-        key = self._layout.input_key(subscriber.key)
+        member = subscriber.member
+        if member is None:
+            return self.holds(subscriber.key, subscriber.sid)
+        return self.holds(member.source_key, member.source_sid) and self.holds(member.batch_key, member.batch_sid)
+
+    def holds(self, key: str, sid: str) -> bool:
+        """Whether a key, relative to the input prefix, holds that version now."""
+        key = self._layout.input_key(key)
         try:
             info = self._store.head(key)
         except NotFound:
@@ -72,7 +83,7 @@ class Publisher:
             if listed is None or listed.key != key:
                 return False
             info = listed
-        return self._layout.source(info).sid == subscriber.sid
+        return self._layout.source(info).sid == sid
 
     def completed(
         self, ending: Ending, record: JobRecord, results: bytes, writer: ManifestWriter | None = None
@@ -98,7 +109,7 @@ class Publisher:
             verdict = self._output(key, assemble(metadata, results), ending)
             if verdict == "written":
                 manifest = _manifest(ending, record.committed_at, status="completed", result=key)
-                told = self._last_manifest(manifest, writer)
+                told = self._last_manifest(ending, manifest, writer)
                 if told.newer is not None and _speaks_later(told.newer, ending):
                     return "older"
                 # An input that was never reported on has no error; of any other, one may lie there from before.
@@ -109,7 +120,7 @@ class Publisher:
         if verdict == "written":
             self._settle(ending, "completed", "")
         elif verdict == "superseded":
-            self._gone(ending, writer)
+            self.cancelled(ending, writer)
         return verdict
 
     def failed(
@@ -128,20 +139,19 @@ class Publisher:
                 self._store.put(self._layout.dead_key(dead.jid), canonical_json(dead.model_dump(mode="json")))
             verdict = self._output(self._layout.error_key(subscriber.key), body, ending)
             if verdict == "written":
-                self._last_manifest(_manifest(ending, ending.store_time, status="failed", error=error), writer)
+                self._last_manifest(ending, _manifest(ending, ending.store_time, status="failed", error=error), writer)
         except BadKey as bad:
             return self._unpublishable(ending, bad)
         if verdict == "written":
             self._settle(ending, "failed", error.message)
         elif verdict == "superseded":
-            self._gone(ending, writer)
+            self.cancelled(ending, writer)
         return verdict
 
-    def _gone(self, ending: Ending, writer: ManifestWriter | None) -> None:
-        """The input was deleted or overwritten before its job ended. Its manifest must not say for ever that it is
-        being worked on; where another version's lies by now, the writer leaves that alone.
+    def cancelled(self, ending: Ending, writer: ManifestWriter | None, reason: str = GONE) -> None:
+        """The input was deleted or overwritten before its job ended, or somebody cancelled it. Its manifest must not
+        say for ever that it is being worked on; where another version's lies by now, the writer leaves that alone.
         """
-        reason = "the recording was deleted or replaced by another version"
         if writer is not None:
             manifest = _manifest(ending, ending.store_time, status="cancelled")
             writer.write(manifest.model_copy(update={"message": f"Cancelled: {reason}."}), force=True)
@@ -173,10 +183,10 @@ class Publisher:
         manifest = parse_manifest(found.body)
         return manifest is not None and _speaks_later(manifest, ending)
 
-    def _last_manifest(self, manifest: Manifest, writer: ManifestWriter | None) -> ManifestWriter:
+    def _last_manifest(self, ending: Ending, manifest: Manifest, writer: ManifestWriter | None) -> ManifestWriter:
         if writer is None:
-            # The caller has just asked, and was told that this input is current.
-            writer = ManifestWriter(self._store, self._layout, self._clock, least_seconds=0.0, is_current=lambda: True)
+            is_current = partial(self.is_current, ending.subscriber)  # again: the output took its time
+            writer = ManifestWriter(self._store, self._layout, self._clock, least_seconds=0.0, is_current=is_current)
         writer.write(manifest, force=True)
         return writer
 
@@ -190,11 +200,7 @@ class Publisher:
             reason=reason,
             settled_at=iso_time(ending.store_time),
         )
-        key = self._layout.settled_key(ending.subscriber.sid)
-        try:
-            put_record(self._store, key, marker.model_dump(mode="json"), etag=None, clock=self._clock)
-        except Conflict:
-            log.debug("%s was settled already", ending.subscriber.key)
+        settle(self._store, self._layout, self._clock, marker)
 
     def _unpublishable(self, ending: Ending, error: BadKey) -> Verdict:
         """The store cannot hold an output under this name. Said in the log and in the marker: there is nowhere else."""
@@ -217,6 +223,7 @@ def _manifest(
 ) -> Manifest:
     return Manifest(
         job_id=ending.job_id,
+        jid=ending.jid,
         source_id=ending.subscriber.sid,
         key=ending.subscriber.key,
         status=status,

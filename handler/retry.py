@@ -1,4 +1,5 @@
-"""Have a settled recording done again: its job's record is made claimable, then its settled marker goes, last of all.
+"""Have a settled recording done again: its job's record is made claimable, its manifest says that it is queued, and its
+settled marker goes, last of all.
 
 A crash in between leaves a settled recording whose job may run again: nothing is lost, and a second retry finishes it.
 Takes a store and keys; says what became of each. Knows nothing of how the worker runs what it then finds.
@@ -6,18 +7,22 @@ Takes a store and keys; says what became of each. Knows nothing of how the worke
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Literal
 
 from pydantic import ValidationError
 
+from handler.batches.again import failed_members, take_back
 from handler.errors import NotFound, Unavailable
 from handler.job import Jobs
-from handler.layout import is_recording
-from handler.overview import READERS, read_marker
-from handler.store.swap import Conflict
-from handler.types import SettledMarker
+from handler.layout import is_batch, is_recording
+from handler.overview import READERS
+from handler.progress import parse_manifest
+from handler.settled import read_marker
+from handler.store.swap import Conflict, put_bytes
+from handler.types import SettledMarker, Source, canonical_json
 from pipeline.types import Frozen
 
 _REVIVE_TRIES = 5
@@ -40,12 +45,35 @@ class Retry:
         self._layout = jobs.layout
 
     def key(self, key: str) -> Retried:
-        """One recording, by its key relative to the input prefix. `NotFound` if there is none."""
+        """One recording, by its key relative to the input prefix. Of a batch the members that failed, and itself.
+        `NotFound` if there is none.
+        """
         source = self._layout.source(self._store.head(self._layout.input_key(key)))
         marker = read_marker(self._store, self._layout, source.sid)
         if marker is None:
             return Retried(key=key, outcome="not_settled")
-        self._again(source.sid, marker)
+        if is_batch(key):
+            self._members(source)
+        self._again(source, marker)
+        return Retried(key=key, outcome="retried", was=marker.outcome)
+
+    def _members(self, batch: Source) -> None:
+        for member in failed_members(self._store, self._layout, batch):
+            marker = read_marker(self._store, self._layout, member.sid)
+            if marker is not None and marker.outcome == "failed":
+                self._again(member, marker)
+        take_back(self._store, self._layout, batch)
+
+    def failed(self, key: str, sid: str) -> Retried | None:
+        """One recording, if that version of it is still there, and failed; None otherwise."""
+        try:
+            source = self._layout.source(self._store.head(self._layout.input_key(key)))
+        except NotFound:
+            return None
+        marker = read_marker(self._store, self._layout, sid)
+        if source.sid != sid or marker is None or marker.outcome != "failed":
+            return None
+        self._again(source, marker)
         return Retried(key=key, outcome="retried", was=marker.outcome)
 
     def all(self, *, failed_only: bool = False) -> Iterator[Retried]:
@@ -59,14 +87,37 @@ class Retry:
             for source, marker in zip(present, markers, strict=True):
                 if marker is None or (failed_only and marker.outcome != "failed"):
                     continue
-                self._again(source.sid, marker)
+                self._again(source, marker)
                 yield Retried(key=source.key, outcome="retried", was=marker.outcome)
 
-    def _again(self, sid: str, marker: SettledMarker) -> None:
+    def _again(self, source: Source, marker: SettledMarker) -> None:
         if marker.jid is not None:
             self._revive(marker.jid)
             self._store.delete(self._layout.dead_key(marker.jid))
-        self._store.delete(self._layout.settled_key(sid))
+        self._requeue(source)
+        self._store.delete(self._layout.settled_key(source.sid))
+
+    def _requeue(self, source: Source) -> None:
+        """The manifest must not speak of the end that is taken back: with its token a terminal one would stay for ever,
+        and whoever cancels the input would take it for one that has just ended.
+        """
+        key = self._layout.progress_key(source.key)
+        try:
+            found = self._store.get(key)
+        except NotFound:
+            return
+        manifest = parse_manifest(found.body)
+        if manifest is None or manifest.source_id != source.sid or not manifest.terminal:
+            return
+        queued = manifest.model_copy(
+            update={
+                "status": "queued", "stage": "queued", "percent": 0.0, "message": "Will be done again.",
+                "finished_at": None, "result": None, "error": None,
+            }
+        )  # fmt: skip
+        with contextlib.suppress(Conflict):  # somebody speaks for it already
+            body = canonical_json(queued.model_dump(mode="json"))
+            put_bytes(self._store, key, body, etag=found.etag, clock=self._jobs.clock)
 
     def _revive(self, jid: str) -> None:
         """Make a dead, cancelled or degraded job claimable.

@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from handler.errors import SettingsError
@@ -41,13 +41,25 @@ class Settings(BaseSettings):
     # the watch
     scan_seconds: Seconds | None = Field(None, description="pause between scans; default 0.5 on a folder, 2 on S3")
     scan_idle_seconds: Seconds = Field(15, description="longest pause between scans of an idle S3 bucket")
+    reconcile_seconds: Seconds = Field(300, description="pause between scans where a queue or webhook tells of inputs")
+    drain_seconds: float = Field(20.0, ge=1, le=20, description="a drained queue is empty when silent for so long")
+    listen_token: SecretStr | None = Field(None, description="what posts to `dropscribe listen` must carry")
     settle_seconds: float = Field(1.0, ge=0, description="a file in a folder is ready when unchanged for so long")
+
+    # what is kept
+    cache_ttl_seconds: Seconds | None = Field(None, description="how long an unused artifact is kept; at least a day")
+    cache_bytes: int | None = Field(None, ge=0, description="how much the cache may hold, but for the last day's")
+    results_ttl_seconds: Seconds | None = Field(None, description="how long results are kept; at least a day")
+    sweep_seconds: Seconds | None = Field(None, description="how often an idle worker of all removes what is past that")
 
     # limits
     max_size_bytes: int = Field(8 * 2**30, ge=1, description="largest recording")
     max_duration_seconds: Seconds = Field(24 * 3600, description="longest recording")
     time_limit_seconds: Seconds = Field(600, description="time limit of an attempt, before the recording's share")
     time_limit_factor: float = Field(10, ge=0, description="added to the time limit for each second of the recording")
+
+    # the end
+    stop_seconds: float = Field(20.0, ge=0, description="a stage that is over in so long may end when told to stop")
 
     # the engine
     model: str = Field("auto", description="model for jobs that name none: auto, sphinx, or a Whisper model's name")

@@ -16,6 +16,7 @@ from pipeline.types import Facts, Frozen, Warning
 
 State = Literal["running", "waiting", "done", "dead", "cancelled"]
 Status = Literal["queued", "processing", "completed", "failed", "cancelled"]
+Outcome = Literal["completed", "failed", "cancelled"]
 
 
 def canonical_json(value: Any) -> bytes:
@@ -41,11 +42,26 @@ class Content(Frozen):
     size: int
 
 
+class Member(Frozen):
+    """Where an input comes from that a batch asks for under options of its own: which version of which recording, and
+    which version of which batch. Keys are relative to the input prefix.
+    """
+
+    source_key: str
+    source_sid: str
+    batch_key: str
+    batch_sid: str
+
+
 class Subscriber(Frozen):
-    """An input that waits for a job, with the options that shape only its own copy of the result."""
+    """An input that waits for a job, with the options that shape only its own copy of the result.
+
+    ``key`` says where its outputs lie; it is the recording's own, but for a batch's member with options.
+    """
 
     sid: str
     key: str
+    member: Member | None = None
     tag: tuple[str, ...] = ()
     extra: dict[str, str] = {}
     warnings: tuple[Warning, ...] = ()
@@ -104,7 +120,7 @@ class SettledMarker(Frozen):
     format: Literal[1] = 1
     key: str
     sid: str
-    outcome: Literal["completed", "failed", "cancelled"]
+    outcome: Outcome
     jid: str | None = None
     job_id: str
     reason: str = ""
@@ -117,6 +133,7 @@ class Manifest(Frozen):
 
     format: Literal[1] = 1
     job_id: str
+    jid: str | None = None  # of the job's record; None while no worker has begun, and where there is no job
     source_id: str
     key: str
     status: Status
@@ -140,4 +157,80 @@ class Manifest(Frozen):
 
     @property
     def terminal(self) -> bool:
-        return self.status in ("completed", "failed", "cancelled")
+        return self.status in _TERMINAL
+
+
+_TERMINAL = ("completed", "failed", "cancelled")
+
+
+class BatchCounts(Frozen):
+    """A batch's members by how far they are; ``queued`` are all that are not settled. The four add up to ``total``."""
+
+    total: int
+    completed: int = 0
+    failed: int = 0
+    cancelled: int = 0
+    queued: int = 0
+
+    @property
+    def settled(self) -> int:
+        return self.total - self.queued
+
+
+class BatchManifest(Frozen):
+    """``progress/<batch key>.json``: one object to poll for all members. Fields that `Manifest` has mean the same.
+
+    ``updated_at`` is the moment of the listings that the counts were made from. ``counts`` is None of a batch that
+    failed as a whole.
+    """
+
+    format: Literal[1] = 1
+    kind: Literal["batch"] = "batch"
+    job_id: str
+    source_id: str
+    key: str
+    status: Status
+    stage: str
+    percent: float = Field(ge=0, le=100)
+    message: str
+    eta_seconds: float | None = None
+    counts: BatchCounts | None = None
+    queued_at: str
+    started_at: str | None = None
+    updated_at: str
+    finished_at: str | None = None
+    worker: str
+    result: str | None = None
+    error: ErrorDetail | None = None
+
+    @property
+    def terminal(self) -> bool:
+        return self.status in _TERMINAL
+
+
+class BatchMember(Frozen):
+    """How one member ended. ``options``: the line's own. ``result`` and ``error`` are keys relative to the bucket."""
+
+    key: str
+    options: dict[str, Any] | None = None
+    status: Outcome
+    job_id: str | None = None
+    result: str | None = None
+    error: str | None = None
+    message: str = ""
+
+
+class BatchResult(Frozen):
+    """``results/<batch key>.json``: every member of a finished batch, in the order of their keys."""
+
+    format: Literal[1] = 1
+    kind: Literal["batch"] = "batch"
+    job_id: str
+    source_id: str
+    key: str
+    status: Literal["completed"] = "completed"
+    counts: BatchCounts
+    queued_at: str
+    started_at: str
+    finished_at: str
+    members: tuple[BatchMember, ...]

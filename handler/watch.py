@@ -1,20 +1,23 @@
 """The scan: which inputs are not settled yet. It alone keeps the system correct; events only make it fast.
 
-Takes two listings, gives candidates. Knows nothing of jobs.
+Takes two listings, gives candidates. Knows nothing of jobs, nor of what a batch asks for: who does looks at the same
+listing (`Onlooker`).
 """
 
 from __future__ import annotations
 
 import bisect
 import logging
+import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
 
-from handler.layout import Layout, is_options, is_recording
+from handler.layout import Layout, is_batch, is_options, is_recording
 from handler.settings import Settings
 from handler.store.base import Info, Store
-from handler.types import Source
+from handler.types import Member, Source
 
 log = logging.getLogger(__name__)
 
@@ -48,49 +51,98 @@ class SettledIds(Sequence[bytes]):
 
 
 @dataclass(frozen=True, slots=True)
+class Asked:
+    """What a batch's line makes of a recording: an input of its own. ``since``: the batch's epoch seconds."""
+
+    sid: str
+    key: str  # of its outputs
+    member: Member
+    options: Mapping[str, Any]
+    since: int
+
+
+@dataclass(frozen=True, slots=True)
 class Candidate:
     """An unsettled input, as the listing shows it."""
 
     info: Info
     source: Source
+    asked: Asked | None = None
+
+    @property
+    def sid(self) -> str:
+        """The input's, which is not the recording's when a batch asks for it under options of its own."""
+        return self.source.sid if self.asked is None else self.asked.sid
+
+    @property
+    def since(self) -> int:
+        """Epoch seconds from which on it waits."""
+        return self.source.modified if self.asked is None else max(self.source.modified, self.asked.since)
 
 
 @dataclass(frozen=True, slots=True)
 class Scan:
     """``candidates``: oldest first. ``unready``: files that a writer may still be at. ``options``: all options files'
-    keys.
+    keys. ``listed``: how many objects were listed for it. ``batches``: the unsettled ones. ``ready_in``: seconds
+    until the first unready one may be taken, infinite without any.
     """
 
     candidates: tuple[Candidate, ...]
     unready: int
     options: frozenset[str]
+    listed: int = 0
+    batches: tuple[Candidate, ...] = ()
+    ready_in: float = math.inf
 
 
-def scan(store: Store, layout: Layout) -> Scan:
+class Onlooker(Protocol):
+    """Sees what the scan sees."""
+
+    def begin(self, settled: SettledIds) -> None:
+        """A scan begins; these were settled before it."""
+
+    def see(self, info: Info, source: Source) -> None:
+        """A recording, settled or not, ready or not."""
+
+    def candidates(self) -> Sequence[Candidate]:
+        """The scan is over: what else is to be done."""
+
+
+def scan(store: Store, layout: Layout, onlooker: Onlooker | None = None) -> Scan:
     """Compare the two listings: one request for each 1,000 inputs and each 1,000 settled markers.
 
     The markers are listed first: an input that is settled in between is looked at once more, which is harmless; the
     other way round a marker could be missed the same way, but a new input never is.
     """
     settled = _settled(store, layout)
+    if onlooker is not None:
+        onlooker.begin(settled)
     candidates: list[Candidate] = []
+    batches: list[Candidate] = []
     options: set[str] = set()
-    unready = 0
+    unready, ready_in, listed = 0, math.inf, len(settled)
     for info in store.list(layout.input):
+        listed += 1
         key = info.key.removeprefix(layout.input)
         if is_options(key):
             options.add(info.key)
-        if not is_recording(key):
+        recording = is_recording(key)
+        if not recording and not is_batch(key):
             continue
         source = layout.source(info)
+        if recording and onlooker is not None:
+            onlooker.see(info, source)
         if settled.has(source.sid):
             continue
         if not info.ready:
             unready += 1
+            ready_in = min(ready_in, info.ready_in)
             continue
-        candidates.append(Candidate(info, source))
-    candidates.sort(key=lambda candidate: (candidate.source.modified, candidate.source.key))
-    return Scan(tuple(candidates), unready, frozenset(options))
+        (candidates if recording else batches).append(Candidate(info, source))
+    if onlooker is not None:
+        candidates += onlooker.candidates()
+    candidates.sort(key=lambda candidate: (candidate.since, candidate.source.key))
+    return Scan(tuple(candidates), unready, frozenset(options), listed, tuple(batches), ready_in)
 
 
 def _settled(store: Store, layout: Layout) -> SettledIds:
@@ -109,15 +161,19 @@ class Pace:
     """How long to wait until the next scan: short while there is work, longer and longer while an S3 bucket is idle.
 
     A folder is scanned at one pace: its listings cost nothing, and a newcomer expects a dropped file to be seen at
-    once.
+    once. A worker that ``hears`` of inputs scans rarely, for what it was not told; but like any other while a batch is
+    open, whose members nothing tells of.
     """
 
-    def __init__(self, settings: Settings, *, local: bool) -> None:
+    def __init__(self, settings: Settings, *, local: bool, hears: bool = False) -> None:
         self._least = settings.scan_seconds or (0.5 if local else 2.0)
         self._most = self._least if local else max(self._least, settings.scan_idle_seconds)
+        self._rarely = settings.reconcile_seconds if hears else None
         self._pause = self._least
 
-    def after(self, *, found_work: bool) -> float:
-        """Seconds to wait after a scan that found work, or did not."""
+    def after(self, *, found_work: bool, batches: bool = False) -> float:
+        """Seconds to wait after a scan that found work, or did not. ``batches``: one is open."""
+        if self._rarely is not None and not batches:
+            return self._rarely
         pause = self._pause = self._least if found_work else min(self._pause * 1.5, self._most)
         return pause

@@ -19,10 +19,14 @@ from handler.cli.runtime import Runtime, speak_up
 COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("handler.cli.run", "Transcribe one FILE here and now, without a bucket."),
     "work": ("handler.cli.work", "Be a worker: transcribe whatever is dropped into BUCKET."),
+    "listen": ("handler.cli.listen", "Be a worker that MinIO's webhooks tell what is dropped into BUCKET."),
     "submit": ("handler.cli.submit", "Drop recordings into a bucket."),
     "status": ("handler.cli.status", "Show how far the recordings in BUCKET are."),
     "retry": ("handler.cli.retry", "Have recordings in BUCKET done again."),
-    "cache": ("handler.cli.cache", "Look at, or empty, the cache of finished stages."),
+    "cancel": ("handler.cli.cancel", "Do not transcribe recordings in BUCKET after all."),
+    "delete": ("handler.cli.delete", "Delete what was made of a recording in BUCKET."),
+    "dead": ("handler.cli.dead", "Look at jobs that failed for good, and have them tried again."),
+    "cache": ("handler.cli.cache", "Look at, prune, or empty the cache of finished stages."),
     "doctor": ("handler.cli.doctor", "Check this machine, and BUCKET, and say what to do."),
 }
 
@@ -35,6 +39,7 @@ Examples:
   dropscribe work ./bucket              then copy recordings into ./bucket/input/
   dropscribe submit *.mp3 --to ./bucket --wait
   dropscribe work s3://my-bucket/calls --drain
+  dropscribe work s3://my-bucket/calls --queue my-queue
   dropscribe status s3://my-bucket/calls --watch
 \b
 Exit codes:

@@ -1,4 +1,5 @@
-"""Wait for exactly these versions of these inputs, with a progress bar each. For ``submit --wait`` and the demo.
+"""Wait for exactly these versions of these inputs, or of a batch, with a progress bar each. For ``submit --wait`` and
+the demo.
 
 A manifest of another version under the same key is not ours, whatever it says; a settled marker is, even without a
 manifest. Reads only.
@@ -17,9 +18,10 @@ from handler.cli.runtime import escaped
 from handler.cli.screen import note, progress_bars
 from handler.clock import Clock
 from handler.errors import NotInTime
-from handler.layout import job_id_of
-from handler.overview import read_manifest, read_marker
-from handler.types import Manifest, SettledMarker, Source, Status
+from handler.layout import is_batch, job_id_of
+from handler.overview import read_batch_manifest, read_manifest
+from handler.settled import read_marker
+from handler.types import BatchManifest, Manifest, SettledMarker, Source, Status
 from pipeline.errors import sentence
 
 _LOCAL_SECONDS = 0.25  # between looks at a folder, which costs nothing
@@ -95,7 +97,8 @@ def follow(
 
 
 def _look(bucket: Bucket, source: Source, view: _View) -> Ended | None:
-    manifest = read_manifest(bucket.store, bucket.layout, source.key)
+    read = read_batch_manifest if is_batch(source.key) else read_manifest
+    manifest: Manifest | BatchManifest | None = read(bucket.store, bucket.layout, source.key)
     if manifest is not None and manifest.source_id == source.sid:
         view.show(source, manifest)
         return _from_manifest(bucket, source, manifest)
@@ -103,7 +106,7 @@ def _look(bucket: Bucket, source: Source, view: _View) -> Ended | None:
     return _from_marker(bucket, source, marker) if marker is not None else None
 
 
-def _from_manifest(bucket: Bucket, source: Source, manifest: Manifest) -> Ended:
+def _from_manifest(bucket: Bucket, source: Source, manifest: Manifest | BatchManifest) -> Ended:
     error = manifest.error
     return Ended(
         source=source,
@@ -112,7 +115,7 @@ def _from_manifest(bucket: Bucket, source: Source, manifest: Manifest) -> Ended:
         message=sentence(error.message, error.hint) if error is not None else manifest.message,
         result=manifest.result,
         error=bucket.layout.error_key(source.key) if manifest.status == "failed" else None,
-        cached=bool(manifest.cached_stages) and not manifest.timings,
+        cached=isinstance(manifest, Manifest) and bool(manifest.cached_stages) and not manifest.timings,
     )
 
 
@@ -140,7 +143,7 @@ class _View:
         }
         self._sign_of_life = started
 
-    def show(self, source: Source, manifest: Manifest) -> None:
+    def show(self, source: Source, manifest: Manifest | BatchManifest) -> None:
         self._sign_of_life = float("inf")
         self._bars.update(self._tasks[source.sid], completed=manifest.percent, note=escaped(manifest.message))
 

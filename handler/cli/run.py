@@ -77,6 +77,8 @@ def command(
 def transcribe(file: Path, parsed: Parsed, settings: Settings, runtime: Runtime) -> bytes:
     """The answer in Deepgram's JSON. `PipelineError` as the engine says it, `EngineDied`, `OSError` of the file."""
     clock = runtime.clock
+    shared = parsed.options.model_copy(update={"cache": True})  # nothing is kept here, so nothing has to be kept apart
+    parsed = parsed.model_copy(update={"options": shared})
     model = resolve(parsed.options.model or settings.model, settings.models, settings.home, trusted=True)
     if file.stat().st_size == 0:
         raise EmptyMedia(f"{file} is empty")

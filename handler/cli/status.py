@@ -18,7 +18,7 @@ from handler.cli.runtime import Runtime, standard, start_log
 from handler.cli.screen import cell, duration, results, show, size, styled, table, write_json
 from handler.clock import Clock
 from handler.overview import Row, one, overview
-from handler.types import Manifest
+from handler.types import BatchManifest, Manifest
 
 _LOCAL_SECONDS = 1.0
 _REMOTE_SECONDS = 5.0
@@ -57,7 +57,7 @@ class _Look:
         self._key = key
         self._clock = clock
         self.rows: Sequence[Row] = ()
-        self._manifest: Manifest | None = None
+        self._manifest: Manifest | BatchManifest | None = None
 
     def read(self) -> None:
         store, layout = self._bucket.store, self._bucket.layout
@@ -133,14 +133,19 @@ def _silence(row: Row, now: float) -> float:
     return max(0.0, now - heard)
 
 
-def _details(bucket: Bucket, row: Row, manifest: Manifest | None) -> Table:
+def _details(bucket: Bucket, row: Row, manifest: Manifest | BatchManifest | None) -> Table:
     made = table("", "")
     made.show_header = False
     facts: list[tuple[str, object]] = [("key", row.key), ("status", row.status), ("size", size(row.size))]
     if row.stage != row.status:
         facts.append(("stage", f"{row.stage}, {row.percent:.0f} %"))
+    facts.append(("queue", f"number {row.position}" if row.position is not None else None))
     facts.append(("message", row.message))
-    if manifest is not None and row.updated_at is not None:  # the manifest is what the row was made from
+    if isinstance(manifest, BatchManifest) and row.counts is not None:
+        facts += [(name, str(number)) for name, number in row.counts.model_dump().items()]
+        facts += [("eta", duration(row.eta_seconds)), ("dropped", manifest.queued_at)]
+        facts += [("finished", manifest.finished_at)]
+    elif isinstance(manifest, Manifest) and row.updated_at is not None:  # the manifest is what the row was made from
         stages = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in manifest.timings.items())
         facts += [
             ("eta", duration(manifest.eta_seconds)),

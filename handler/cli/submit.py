@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -16,12 +17,14 @@ from urllib.parse import urlencode
 import click
 from rich.progress import Progress as Bars
 
+from handler.cli.batch import batch_key, drop_batch, members_ended
 from handler.cli.bucket import Bucket, given_options, open_bucket
 from handler.cli.follow import Ended, OutOfTime, follow
 from handler.cli.runtime import Runtime, escaped, standard, start_log
 from handler.cli.screen import cell, note, progress_bars, results, write_json
+from handler.clock import Clock
 from handler.errors import EXIT_FAILED, AccessDenied, NotFound, Usage
-from handler.layout import SIDECAR_SUFFIX, is_recording
+from handler.layout import SIDECAR_SUFFIX, is_recording, member_key
 from handler.options import METADATA_NAME
 from handler.store.base import KeepsMetadata
 from handler.types import Source, canonical_json
@@ -38,6 +41,14 @@ _METADATA_BYTES = 1800  # S3 takes 2 KB of metadata, names included
 @click.option(
     "--option", "pairs", multiple=True, metavar="NAME=VALUE", help="An option of docs/options.md, for all of them."
 )
+@click.option(
+    "--batch",
+    is_flag=False,
+    flag_value="",
+    default=None,
+    metavar="[NAME]",
+    help="Have them done as one batch, with one progress and one result for all.",
+)
 @click.option("--wait", is_flag=True, help="Wait until they are done, and say where the results are.")
 @click.option(
     "--timeout", type=click.FloatRange(min=0), metavar="SECONDS", help="With --wait: give up then (exit code 75)."
@@ -50,6 +61,7 @@ def command(
     bucket: str,
     prefix: str,
     pairs: tuple[str, ...],
+    batch: str | None,
     wait: bool,
     timeout: float | None,
     as_json: bool,
@@ -57,7 +69,7 @@ def command(
     """Drop recordings into a bucket.
 
     Each keeps its file name; one that is there already is replaced and transcribed anew. With --wait the exit code is 1
-    if any recording failed.
+    if any recording failed. With --batch the results of recordings with options lie below the batch's name.
     """
     start_log()
     runtime: Runtime = ctx.obj
@@ -65,20 +77,25 @@ def command(
         raise Usage("--timeout is of no use without --wait", "Add --wait.")
     options = given_options(pairs)
     parse(("--option", options))  # a mistake is told before anything is uploaded
+    as_batch = batch_key(batch, prefix, runtime.clock) if batch is not None else None
     named = keyed(files, prefix)
     opened = open_bucket(bucket, runtime, make=True)
     found = earlier_options(opened, named, options)
     for path in found.values():
         note(f"{opened.where(path)} lies there from before and applies; delete it if it is not meant.")
     sources = upload(opened, named, options)
+    asked = drop_batch(opened, as_batch, list(named), options) if as_batch is not None else None
+    document = partial(_document, opened, named, sources, found, asked, own=bool(options))
     try:
-        ended = follow(opened, sources, runtime.clock, timeout) if wait else None
+        ended, whole = _ends(opened, sources, asked, runtime.clock, timeout) if wait else (None, None)
     except OutOfTime as error:
         if as_json:
-            write_json(_document(opened, named, sources, found, error.so_far))
+            write_json(document(error.so_far, None) if asked is None else document(None, error.so_far[0]))
         raise
     if as_json:
-        write_json(_document(opened, named, sources, found, ended))
+        write_json(document(ended, whole))
+    elif asked is not None and ended is None:
+        note(f"{len(sources)} dropped as {asked.key}; `dropscribe status {bucket} {asked.key}` shows how far they are.")
     elif ended is None:
         where = opened.where(opened.layout.input)
         note(f"{len(sources)} dropped into {where}; `dropscribe status {bucket}` shows how far they are.")
@@ -161,13 +178,28 @@ def _drop(bucket: Bucket, key: str, file: Path, options: Mapping[str, Any], bars
     bars.update(task, completed=size, note="uploaded")
 
 
+def _ends(
+    bucket: Bucket, sources: Sequence[Source], batch: Source | None, clock: Clock, timeout: float | None
+) -> tuple[list[Ended], Ended | None]:
+    """How every recording ended, and the batch, if they are one. `OutOfTime`, of the batch then."""
+    if batch is None:
+        return follow(bucket, sources, clock, timeout), None
+    [whole] = follow(bucket, [batch], clock, timeout)
+    return members_ended(bucket, whole, sources), whole
+
+
 def _document(
     bucket: Bucket,
     named: Mapping[str, Path],
     sources: Sequence[Source],
     earlier: Mapping[str, str],
+    batch: Source | None,
     known: list[Ended] | None,
+    whole: Ended | None,
+    *,
+    own: bool,
 ) -> dict[str, Any]:
+    """``earlier``: as `earlier_options` gives it. ``own``: a batch's members have outputs of their own."""
     inputs = []
     for place, (file, source) in enumerate(zip(named.values(), sources, strict=True)):
         end = known[place] if known is not None else None
@@ -182,11 +214,24 @@ def _document(
                 "message": end.message if end is not None else "",
                 "result": bucket.where(end.result) if end is not None and end.result else None,
                 "error": bucket.where(end.error) if end is not None and end.error else None,
-                "progress": bucket.where(bucket.layout.progress_key(source.key)),
+                "progress": bucket.where(bucket.layout.progress_key(_told_as(source, batch, own))),
                 "earlier_options": bucket.where(earlier[source.key]) if source.key in earlier else None,
             }
         )
-    return {"bucket": bucket.store.url, "inputs": inputs}
+    document: dict[str, Any] = {"bucket": bucket.store.url, "inputs": inputs}
+    if batch is not None:
+        document["batch"] = {
+            "key": batch.key,
+            "source_id": batch.sid,
+            "status": whole.status if whole is not None else "queued",
+            "result": bucket.where(whole.result) if whole is not None and whole.result else None,
+            "progress": bucket.where(bucket.layout.progress_key(batch.key)),
+        }
+    return document
+
+
+def _told_as(source: Source, batch: Source | None, own: bool) -> str:
+    return member_key(batch.key, source.key) if batch is not None and own else source.key
 
 
 def _tell(bucket: Bucket, ended: Sequence[Ended]) -> None:

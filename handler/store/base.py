@@ -20,7 +20,7 @@ class Info:
     inode). It is *not* what conditional writes take: that is `Found.etag`. ``modified`` and ``store_time`` are epoch
     seconds on the *store's* clock; ``modified`` is whole seconds, because a HEAD gives no more. ``store_time`` is 0
     and ``metadata`` and ``sha256`` are empty in a listing. ``ready`` is False while a writer may still be at work
-    (folder only).
+    (folder only), and ``ready_in`` the seconds until it is if nobody writes any more.
     """
 
     key: str
@@ -31,6 +31,7 @@ class Info:
     metadata: Mapping[str, str] = field(default_factory=dict)
     sha256: str | None = None  # hex, of the whole object; only where the store vouches for it
     ready: bool = True
+    ready_in: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

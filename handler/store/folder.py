@@ -165,13 +165,14 @@ class FolderStore:
 
     def _info(self, key: str, found: os.stat_result, store_time: float) -> Info:
         version = disk.version_of(found)
-        ready = self._is_settled(key, version, found.st_mtime)
-        return Info(key, found.st_size, version, int(found.st_mtime), store_time, ready=ready)
+        left = max(0.0, self._settle - self._unchanged(key, version, found.st_mtime))
+        return Info(key, found.st_size, version, int(found.st_mtime), store_time, ready=left == 0, ready_in=left)
 
-    def _is_settled(self, key: str, version: str, mtime: float) -> bool:
+    def _unchanged(self, key: str, version: str, mtime: float) -> float:
+        """Seconds."""
         age = self._clock.time() - mtime
         if age >= 0:
-            return age >= self._settle
+            return age
         now = self._clock.monotonic()
         with self._memory_lock:
             known, since = self._future.pop(key, ("", now))
@@ -180,7 +181,7 @@ class FolderStore:
             self._future[key] = (version, since)
             if len(self._future) > _REMEMBERED:
                 self._future.popitem(last=False)
-        return now - since >= self._settle
+        return now - since
 
     # ── inside: writing ──────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -5,6 +5,7 @@ Knows nothing of what the store is for, and connects to nothing: whether the buc
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -39,6 +40,26 @@ def open_store(url: str, clock: Clock, *, fsync: bool = False, settle_seconds: f
         case "memory":
             raise Usage(f"{url} would be gone with this process, and its transcripts with it", _FORMS)
     raise Usage(f"{url} is no store that is known here", _FORMS)
+
+
+def event_keys(url: str) -> Callable[[str, str], str | None]:
+    """From the bucket and key of an event to the key in the store at ``url``.
+
+    None when it is another bucket's, empty when it lies outside the store's prefix. `Usage` for a store that sends no
+    events.
+    """
+    scheme, _, rest = url.partition("://")
+    if scheme != "s3":
+        raise Usage(f"{url} is not on S3: nobody tells of what is dropped there", "A worker scans it: give no queue.")
+    name, _, path = rest.partition("/")
+    prefix = f"{path.strip('/')}/" if path.strip("/") else ""
+
+    def translate(bucket: str, key: str) -> str | None:
+        if bucket != name:
+            return None
+        return key.removeprefix(prefix) if key.startswith(prefix) else ""
+
+    return translate
 
 
 def _s3(url: str, rest: str, clock: Clock) -> Store:

@@ -26,6 +26,7 @@ from handler.errors import BadKey, Changed, NotFound, Refused, Unavailable
 from handler.store import s3_body
 from handler.store.base import Found, Info
 from handler.store.keys import encoded, one_condition
+from handler.store.s3_digest import Md5Etags
 from handler.store.s3_errors import Request, misconfigured, translated
 
 CONNECT_SECONDS = 10.0
@@ -82,6 +83,7 @@ class S3Store:
         make = client_factory or boto_clients()
         self._client = make(ATTEMPTS)
         self._once = make(1)
+        self._etags = Md5Etags()
         self._seen: OrderedDict[str, tuple[str, float]] = OrderedDict()  # key → ETag, monotonic time first seen
         self._seen_lock = threading.Lock()
 
@@ -125,6 +127,7 @@ class S3Store:
         )
 
     def get(self, key: str) -> Found:
+        doubted: bytes | None = None
         for attempt in range(ATTEMPTS):
             s3_body.pause(self._clock, attempt)
             with self._errors("s3:GetObject", key):
@@ -135,6 +138,10 @@ class S3Store:
                 torn = error
                 continue
             etag, now = _bare(reply["ETag"]), self._store_time(reply)
+            md5 = self._etags.md5(reply)
+            if md5 is not None and not self._etags.fits(md5, body, doubted):
+                doubted, torn = body, s3_body.Torn("its MD5 is not its ETag")
+                continue
             return Found(body, etag, self._age(key, etag, reply, now), now)
         raise Unavailable(f"{self.url}/{key} does not arrive whole in {ATTEMPTS} requests: {torn}") from torn
 
@@ -152,9 +159,9 @@ class S3Store:
                 reply["Body"].close()
                 raise Changed(f"{self.url}/{info.key} was replaced meanwhile")
             partial = reply["ResponseMetadata"]["HTTPStatusCode"] == 206
-            return s3_body.Answer(offset if partial else 0, reply["Body"])
+            return s3_body.Answer(offset if partial else 0, reply["Body"], self._etags.md5(reply))
 
-        return s3_body.download(ask, info, path, self._clock, check)
+        return s3_body.download(ask, info, path, self._clock, self._etags, check)
 
     # ── writing ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -225,9 +232,10 @@ class S3Store:
         return self._clock.time() if date is None else date
 
     def _age(self, key: str, etag: str, reply: Mapping[str, Any], now: float) -> float:
-        """By one response's Date and Last-Modified. Without a Date: how long this object has seen the same ETag."""
-        if _date(reply) is not None:
-            return max(0.0, now - float(reply["LastModified"].timestamp()))
+        """By one response's Date and Last-Modified. Without a Date, or with one that lags behind: how long this object
+        has seen the same ETag, which no age can be less than.
+        """
+        dated = now - float(reply["LastModified"].timestamp()) if _date(reply) is not None else 0.0
         seen_at = self._clock.monotonic()
         with self._seen_lock:
             known, since = self._seen.pop(key, ("", seen_at))
@@ -236,7 +244,7 @@ class S3Store:
             self._seen[key] = (etag, since)
             if len(self._seen) > _REMEMBERED:
                 self._seen.popitem(last=False)
-        return seen_at - since
+        return max(dated, seen_at - since)
 
 
 def _bare(etag: str) -> str:

@@ -17,6 +17,7 @@ from handler.clock import Clock
 from handler.errors import Unavailable
 from handler.store.base import Info
 from handler.store.files import removed_on_error
+from handler.store.s3_digest import Md5Etags
 
 ATTEMPTS = 8  # requests for one object
 PIECE = 1 << 17  # bytes read at a time: few enough that a slow line does not make a stop wait for long
@@ -28,23 +29,33 @@ class Torn(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A response whose body has yet to be read; ``offset`` is where in the object the body starts, in bytes."""
+    """A response whose body has yet to be read; ``offset`` is where in the object the body starts, in bytes. ``md5``:
+    of the whole object, if its ETag may be that.
+    """
 
     offset: int
     body: Any  # botocore's StreamingBody
+    md5: str | None = None
 
 
 def download(
-    ask: Callable[[int], Answer], info: Info, path: Path, clock: Clock, check: Callable[[], None] = lambda: None
+    ask: Callable[[int], Answer],
+    info: Info,
+    path: Path,
+    clock: Clock,
+    etags: Md5Etags,
+    check: Callable[[], None] = lambda: None,
 ) -> str:
     """Stream into ``path`` the object that ``ask(offset)`` gives; returns its SHA-256 in hex.
 
     A torn body is continued where it ended, a damaged one begun again; `Unavailable` after `ATTEMPTS` requests. The
-    size must be ``info.size`` and the digest ``info.sha256``, where the store vouches for one. Other errors of
-    ``ask`` pass through. ``check`` is called before each request and for each piece; what it raises passes through.
+    size must be ``info.size`` and the digest ``info.sha256``, where the store vouches for one; without one, the ETag
+    must agree (`Md5Etags`). Other errors of ``ask`` pass through. ``check`` is called before each request and for each
+    piece; what it raises passes through.
     """
     error: Exception | None = None
-    digest, done = hashlib.sha256(), 0
+    digest, done = Digests(), 0
+    doubted = ""
     with removed_on_error(path), path.open("wb") as out:
         for attempt in range(ATTEMPTS):
             pause(clock, attempt)
@@ -52,7 +63,7 @@ def download(
             try:
                 answer = ask(done)
                 if answer.offset != done:  # the server does not know Range
-                    digest, done = hashlib.sha256(), _rewind(out)
+                    digest, done = Digests(), _rewind(out)
                 with contextlib.closing(chunks(answer.body)) as pieces:
                     for chunk in pieces:
                         check()
@@ -62,12 +73,33 @@ def download(
             except (Torn, Unavailable) as torn:
                 error = torn
             else:
-                if done == info.size and info.sha256 in (None, digest.hexdigest()):
-                    return digest.hexdigest()
-                error = Torn(f"{done} of {info.size} bytes came, or others than the store vouches for")
+                sha256, md5 = digest.hex()
+                if done == info.size and _believed(info, answer, sha256, md5, etags, again=sha256 == doubted):
+                    return sha256
+                error, doubted = Torn(f"{done} of {info.size} bytes came, or others than the store vouches for"), sha256
             if done >= info.size:  # all of it, and wrong: nothing to continue
-                digest, done = hashlib.sha256(), _rewind(out)
+                digest, done = Digests(), _rewind(out)
         raise Unavailable(f"{info.key} does not arrive whole in {ATTEMPTS} requests: {error}") from error
+
+
+class Digests:
+    """The SHA-256 that is the content's name, and the MD5 that an ETag may be."""
+
+    def __init__(self) -> None:
+        self._sha256, self._md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
+
+    def update(self, chunk: bytes) -> None:
+        self._sha256.update(chunk)
+        self._md5.update(chunk)
+
+    def hex(self) -> tuple[str, str]:
+        return self._sha256.hexdigest(), self._md5.hexdigest()
+
+
+def _believed(info: Info, answer: Answer, sha256: str, md5: str, etags: Md5Etags, *, again: bool) -> bool:
+    if info.sha256 is not None:
+        return info.sha256 == sha256
+    return answer.md5 is None or etags.agrees(answer.md5, md5, again=again)
 
 
 def pause(clock: Clock, attempt: int) -> None:

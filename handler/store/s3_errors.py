@@ -27,6 +27,12 @@ _THROTTLED = (
     "RequestTimeout",
     "InternalError",
 )
+_DAMAGED = (  # what we sent arrived as something else, or in part
+    "BadDigest",
+    "IncompleteBody",
+    "XAmzContentChecksumMismatch",
+    "XAmzContentSHA256Mismatch",
+)
 _BAD_CREDENTIALS = (
     "ExpiredToken",
     "ExpiredTokenException",
@@ -108,6 +114,8 @@ def _answer(response: dict[str, Any], request: Request) -> StoreError:
         return _not_implemented(request, said)
     if status == 429 or status >= 500 or code in _THROTTLED:
         return Unavailable(f"the store could not answer {request} ({said})")
+    if code in _DAMAGED:
+        return Unavailable(f"{request} reached the store damaged ({said})")
     return _condition(status, said, request)
 
 

@@ -11,28 +11,32 @@ import contextlib
 import logging
 import shutil
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from handler.cache import Hit, StageCache
 from handler.child import Engine
 from handler.clock import Clock
-from handler.errors import HandlerError, LeaseLost, StoreError, Unavailable
+from handler.errors import HandlerError, LeaseLost, StoreError
 from handler.layout import digest_of
 from handler.lease import Lease
 from handler.settings import Settings
 from handler.types import JobRecord
+from handler.worker.heart import Heart, Pulse, Tick
 from handler.worker.report import Report
 from pipeline.catalog import Model
-from pipeline.errors import EngineFailure, ErrorDetail, ModelUnavailable, OutOfSpace, PipelineError, sentence
+from pipeline.errors import EngineFailure, ErrorDetail, ModelUnavailable, OutOfSpace, PipelineError
 from pipeline.options import Options
 from pipeline.plan import GENERATING_OUTPUT, TRANSCRIBING, StagePlan, stage_plans
 from pipeline.types import Done, Event, Facts, Failed, JobRequest, Media, Progress, StageDone
 
 log = logging.getLogger(__name__)
 
-_BEAT_RETRY_SECONDS = 2.0  # after a beat that got no answer
+
+# Whoever cancels an input either finds its job named in the manifest, or has set the marker before that manifest: so
+# one look at the marker, some time after, misses nobody. A job that is over so soon is not worth the request.
+_ASK_SECONDS = 1.0
 
 
 class Interrupted(HandlerError):
@@ -75,7 +79,9 @@ class _Course:
 
 
 class Attempt:
-    """One per claim. ``fetch`` brings the recording when a stage needs it and it is not at hand yet."""
+    """One per claim. ``fetch`` brings the recording when a stage needs it and it is not at hand yet. ``still_wanted``:
+    called once, early in a job that takes longer; `LeaseLost` when it is not.
+    """
 
     def __init__(
         self,
@@ -90,7 +96,10 @@ class Attempt:
         scratch: Path,
         report: Report,
         stop: threading.Event,
+        heart: Heart,
+        pulse: Pulse,
         fetch: Callable[[], Path],
+        still_wanted: Callable[[], None],
     ) -> None:
         self._lease = lease
         self._options = options
@@ -102,16 +111,23 @@ class Attempt:
         self._work = scratch / f"{lease.record.jid[:16]}-{lease.token}"
         self._report = report
         self._stop = stop
+        self._stop_by: float | None = None  # monotonic; once told to stop
+        self._heart = heart
+        self._pulse = pulse
+        self._tick: Tick = lambda: None
         self._fetch = fetch
+        self._still_wanted = still_wanted
+        self._ask_at = clock.monotonic() + _ASK_SECONDS
         self._course = _Course()
-        self._plans = {plan.name: plan for plan in stage_plans(lease.record.content.sha256, options, model)}
+        record = lease.record
+        self._plans = {plan.name: plan for plan in stage_plans(record.content.sha256, options, model, record.jid)}
 
     def run(self) -> Committed | NotDone:
         """`LeaseLost` leaves nothing to publish; `Interrupted`, store errors and `ModelUnavailable` of the worker's
         own model pass through with the lease released.
         """
         try:
-            with _beating(self._lease, self._clock, self._settings.beat_seconds, self._report):
+            with self._heart(self._pulse, self._clock) as self._tick:
                 return self._attempt()
         except LeaseLost:
             raise
@@ -165,6 +181,7 @@ class Attempt:
         transcript = self._cached(self._plans[TRANSCRIBING])
         if transcript is not None:
             (self._work / self._plans[TRANSCRIBING].artifact).write_bytes(transcript.body)
+            self._report.stage(GENERATING_OUTPUT)
             source = ""
         else:
             source = self._bring_recording()
@@ -204,9 +221,22 @@ class Attempt:
                     self._on(event)
 
     def _look_around(self) -> None:
+        self._tick()
+        if self._clock.monotonic() >= self._ask_at:
+            self._ask_at = float("inf")
+            self._still_wanted()
         if self._lease.lost:
             raise LeaseLost(f"job {self._lease.record.jid}: the lease was lost while the engine was at work")
         if self._stop.is_set():
+            self._stop_in_time()
+
+    def _stop_in_time(self) -> None:
+        """Go on only if the stage will be over before the grace is."""
+        now = self._clock.monotonic()
+        if self._stop_by is None:
+            self._stop_by = now + self._settings.stop_seconds
+        eta = self._report.eta()
+        if eta is None or now + eta > self._stop_by:
             raise Interrupted("the worker is stopping")
 
     def _on(self, event: Event) -> None:
@@ -262,32 +292,3 @@ class _JobFailed(Exception):
     def __init__(self, error: ErrorDetail) -> None:
         super().__init__(error.message)
         self.error = error
-
-
-@contextlib.contextmanager
-def _beating(lease: Lease, clock: Clock, seconds: float, report: Report) -> Iterator[None]:
-    """Renew the lease from a thread of its own until the block ends, or the lease is lost (`Lease.lost` tells)."""
-    over = threading.Event()
-
-    def beat() -> None:
-        pause = seconds
-        while not clock.wait(over, pause):
-            try:
-                lease.beat(**report.pointers())
-                pause = seconds
-            except LeaseLost:
-                return
-            except Unavailable as error:
-                log.warning("heartbeat: %s", error.message)
-                pause = min(seconds, _BEAT_RETRY_SECONDS)
-            except StoreError as error:
-                log.error("heartbeat: %s", sentence(error.message, error.hint))
-                pause = seconds
-
-    thread = threading.Thread(target=beat, name="heart", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()

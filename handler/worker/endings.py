@@ -28,6 +28,7 @@ class Tally:
     completed: int = 0
     cached: int = 0  # of the completed: without any stage run for them
     failed: int = 0
+    cancelled: int = 0
 
 
 class Endings:
@@ -86,6 +87,16 @@ class Endings:
         for subscriber in record.subscribers:
             ending = self._of_dead(record, subscriber, lease.token, lease.store_time())
             self._failed(ending, _error_of(record), record, report)
+
+    def cancelled(self, lease: Lease, report: Report, own: Subscriber) -> None:
+        """A job that nobody wants any more: whoever still waits for it is told. Who cancelled ``own`` has told it."""
+        waiting = {subscriber.sid: subscriber for subscriber in lease.record.subscribers}
+        for subscriber in waiting.values():
+            ending = self._of_dead(lease.record, subscriber, lease.token, lease.store_time())
+            self._publisher.cancelled(ending, report.writer(subscriber))
+        for subscriber in {own.sid: own, **waiting}.values():
+            log.info("%s: cancelled", subscriber.key)
+            self._counts["cancelled"] += 1
 
     def known_dead(self, noticed: Noticed, subscriber: Subscriber, record: JobRecord) -> None:
         """A job that had died before: this input is told."""

@@ -24,6 +24,7 @@ from handler.settings import Settings
 from handler.store.base import Info, Store
 from handler.store.swap import Conflict, put_record
 from handler.types import Content, Source, Subscriber
+from handler.watch import Asked
 from pipeline.catalog import Model, resolve
 from pipeline.errors import EmptyMedia, OutOfSpace
 from pipeline.formats.times import iso_time
@@ -52,7 +53,13 @@ class Noticed:
     info: Info
     source: Source
     subscriber: Subscriber  # without what the options add
+    asked: Asked | None = None  # by a batch
     at: float = 0.0  # this machine's monotonic seconds of the HEAD
+
+    @property
+    def sid(self) -> str:
+        """The input's: `Source.sid` names the recording, which may be several inputs."""
+        return self.subscriber.sid
 
     def store_time(self, clock: Clock) -> float:
         """The store's epoch seconds now: a download may have taken long since the HEAD."""
@@ -111,18 +118,23 @@ class Intake:
             return False
         return True
 
-    def notice(self, key: str) -> Noticed:
-        """HEAD before believing anything. `NotFound` when the input is gone, `AccessDenied`."""
-        return self._noticed(self._store.head(key))
+    def notice(self, key: str, asked: Asked | None = None) -> Noticed:
+        """HEAD before believing anything. ``asked``: by a batch, of the version that a listing showed. `NotFound` when
+        the input is gone, `AccessDenied`.
+        """
+        return self._noticed(self._store.head(key), asked)
 
-    def unread(self, listed: Info) -> Noticed:
+    def unread(self, listed: Info, asked: Asked | None = None) -> Noticed:
         """An input that may be listed but not read: all that can be known of it, to say so."""
-        return self._noticed(dataclasses.replace(listed, store_time=self._clock.time()))
+        return self._noticed(dataclasses.replace(listed, store_time=self._clock.time()), asked)
 
-    def _noticed(self, info: Info) -> Noticed:
+    def _noticed(self, info: Info, asked: Asked | None) -> Noticed:
         source = self._layout.source(info)
         subscriber = Subscriber(sid=source.sid, key=source.key, queued_at=iso_time(source.modified))
-        return Noticed(info, source, subscriber, self._clock.monotonic())
+        if asked is not None:
+            since = iso_time(max(source.modified, asked.since))
+            subscriber = Subscriber(sid=asked.sid, key=asked.key, member=asked.member, queued_at=since)
+        return Noticed(info, source, subscriber, asked, self._clock.monotonic())
 
     def check(self, noticed: Noticed) -> None:
         """`EmptyMedia` and `TooLarge`, before a byte is downloaded."""
@@ -136,7 +148,9 @@ class Intake:
         """The input's options, and its subscriber entry with what they add to its own copy of the result.
         `OptionsError`.
         """
-        parsed = self._finder.find(noticed.info, present=present)
+        asked = noticed.asked
+        last = (asked.member.batch_key, asked.options) if asked is not None else None
+        parsed = self._finder.find(noticed.info, present=present, last=last)
         options = parsed.options
         subscriber = noticed.subscriber.model_copy(
             update={"tag": tuple(options.tag), "extra": dict(options.extra), "warnings": parsed.warnings}
@@ -149,7 +163,7 @@ class Intake:
         """
         model = self.model(parsed.options.model)
         content, recording = (known, None) if known is not None else self._content(noticed)
-        jid = job_digest(content.sha256, parsed.options, model)
+        jid = job_digest(content.sha256, parsed.options, model, noticed.sid)
         identity = Identity(
             jid=jid,
             content=content,

@@ -103,13 +103,14 @@ class Report:
         record = self._lease.record
         return Manifest(
             job_id=job_id_of(record.jid, subscriber.sid),
+            jid=record.jid,
             source_id=subscriber.sid,
             key=subscriber.key,
             status="processing",
             stage=self._stage,
             percent=round(self._percent, 1),
             message=self._message,
-            eta_seconds=self._eta(),
+            eta_seconds=self.eta(),
             attempt=record.attempts + 1,
             token=self._lease.token,
             stages=dict(self._stages),
@@ -122,8 +123,8 @@ class Report:
             worker=self._worker,
         )
 
-    def _eta(self) -> float | None:
-        """From the rate of the running stage so far; None until it has shown one."""
+    def eta(self) -> float | None:
+        """Seconds until the running stage is over, from its rate so far; None until it has shown one."""
         begin, end = _SPANS.get(self._stage, (0.0, 0.0))
         spent = self._clock.monotonic() - self._stage_started
         share = (self._percent - begin) / (end - begin) if end > begin else 0.0

@@ -83,6 +83,10 @@ class Options(Frozen):
         le=values.MAX_SPLIT,
         description="A new utterance begins after a longer gap between words' starts.",
     )
+    cache: Annotated[bool, Role(values.flag, ours=True)] = Field(
+        default=True,
+        description="`false`: nothing is taken from the cache, and nothing is shared through it.",
+    )
     tag: Annotated[tuple[str, ...], Role(values.tags)] = Field(
         default=(), description="Labels, given back in `metadata.tags`."
     )
@@ -106,7 +110,8 @@ def canonical(options: Options) -> dict[str, Any]:
     """Everything that can change the results or the facts about them: the options' share of a job's identity.
 
     JSON values only. What is off (None, false, an empty list) is left out, so that an option which a later version
-    adds, off by default, changes no identity. ``tag``, ``extra``, ``version`` and ``batch_size`` are never in it.
+    adds, off by default, changes no identity. ``tag``, ``extra``, ``version`` and ``batch_size`` are never in it, nor
+    is ``cache``: that changes whose job it is (`pipeline.plan`), not its results.
     """
     return _shaping(options, {stage for role in _ROLES.values() for stage in role.stages})
 

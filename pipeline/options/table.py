@@ -29,7 +29,8 @@ wins. `smart_format` implies `punctuate` and `paragraphs`; `paragraphs` implies 
 turns the default `paragraphs` off.
 
 *Shapes* names the stages that run again when the option changes. Options that shape none are not part of a job's
-identity: the same recording under other tags is the same job.
+identity: the same recording under other tags is the same job. `cache=false` makes the job that one recording's own:
+the same bytes dropped elsewhere, or again, are another job. What was finished before a crash is still found.
 """
 
 

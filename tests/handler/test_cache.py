@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from protocol_rig import FACTS, Fault, layout_of, race
 
-from handler.cache import StageCache
+from handler.cache import RENEW_SECONDS, StageCache
 from handler.clock import Clock, SystemClock, VirtualClock
 from handler.errors import Unavailable
 from handler.store.base import Store
-from handler.store.memory import Call, MemoryStore, Phase
+from handler.store.memory import Call, Hook, MemoryStore, Phase
 
 DIGEST = "c" * 64
 KEY = f".dropscribe/v1/stages/{DIGEST}.json"
@@ -214,3 +214,61 @@ def test_a_store_that_is_away(memory_store: MemoryStore, tmp_path: Path, virtual
     away = Worker(memory_store.client(Fault(times=1000)), tmp_path, virtual_clock)
     with pytest.raises(Unavailable):
         away.get()
+
+
+def _aged(store: MemoryStore, folder: Path, clock: VirtualClock, body: bytes, hook: Hook | None = None) -> Worker:
+    """A worker before an artifact that was written a day and a second ago."""
+    Worker(store, folder / "writer", clock).put(body, seconds=2.5)
+    clock.advance(RENEW_SECONDS + 1)
+    store.calls.clear()
+    return Worker(store.client(hook), folder / "reader", clock)
+
+
+@each_size
+def test_a_hit_renews_an_old_reference(
+    memory_store: MemoryStore, virtual_clock: VirtualClock, tmp_path: Path, body: bytes
+) -> None:
+    """A hit on a reference of more than a day writes it again, as it was but for the nonce; the next one does not."""
+    one = _aged(memory_store, tmp_path, virtual_clock, body)
+    before = json.loads(memory_store.peek(KEY) or b"")
+    assert one.get() == one.get() == body
+    after = json.loads(memory_store.peek(KEY) or b"")
+    assert after.pop("nonce") != before.pop("nonce")
+    assert after == before
+    assert memory_store.head(KEY).modified == int(virtual_clock.time())
+    virtual_clock.advance(RENEW_SECONDS)
+    Worker(counted := memory_store.client(), tmp_path / "two", virtual_clock).get()
+    assert counted.counts()["PUT"] == 0
+
+
+def test_a_renewal_that_is_refused_or_lost(
+    memory_store: MemoryStore, virtual_clock: VirtualClock, tmp_path: Path
+) -> None:
+    """Somebody else was faster, the reference was just removed, or nobody answers: the hit stands all the same."""
+
+    def overwritten(call: Call, phase: Phase) -> None:
+        if (call.method, phase) == ("put", "before"):
+            memory_store.drop(KEY, b"somebody else's")
+
+    def removed(call: Call, phase: Phase) -> None:
+        if (call.method, phase) == ("put", "before"):
+            memory_store.delete(KEY)
+
+    left = []
+    for number, hook in enumerate((overwritten, removed, Fault("put", "before", times=1000))):
+        memory_store.delete(KEY)
+        one = _aged(memory_store, tmp_path / str(number), virtual_clock, SMALL, hook)
+        assert one.get() == SMALL
+        left.append(memory_store.peek(KEY))
+    assert left[:2] == [b"somebody else's", None]
+
+
+def test_a_damaged_artifact_is_not_renewed(
+    memory_store: MemoryStore, virtual_clock: VirtualClock, tmp_path: Path
+) -> None:
+    """A reference whose blob has gone is a miss, and grows older."""
+    one = _aged(memory_store, tmp_path, virtual_clock, LARGE)
+    memory_store.delete(_blob(memory_store))
+    before = memory_store.peek(KEY)
+    assert one.get() is None
+    assert memory_store.peek(KEY) == before

@@ -10,10 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.catalog import Model
 from pipeline.errors import OptionsError
 from pipeline.options import Options, canonical, for_stage, parse, parse_query, table
 from pipeline.options.model import roles
 from pipeline.options.names import ALIASES, LATER, NEVER
+from pipeline.plan import job_digest, stage_plans
 
 DOCS = Path(__file__).parents[2] / "docs" / "options.md"
 STAGES = ("decoding", "transcribing", "generating_output")
@@ -226,6 +228,26 @@ def test_only_what_changes_the_results_is_part_of_a_jobs_identity() -> None:
     seen = [canonical(_options(**{name: value})) for name, value in changed.items()]
     assert all(one != canonical(Options()) for one in seen)
     assert len({json.dumps(one, sort_keys=True) for one in seen}) == len(changed)
+
+
+def test_without_the_cache_a_job_is_its_inputs_own() -> None:
+    """``cache=false`` changes no option's share of an identity, but job and stages are those of one input, and shared
+    by no other; whose they are must be said.
+    """
+    shared, own = Options(), _options(cache="false")
+    model = Model(name="m", backend="sphinx", revision="r", version="1", arch="a")
+    content = "c" * 64
+    assert canonical(own) == canonical(shared)
+    jids = {job_digest(content, shared, model, sid) for sid in ("one", "two", None)}
+    jids |= {job_digest(content, own, model, sid) for sid in ("one", "one", "two")}
+    assert len(jids) == 3
+    plans = [stage_plans(content, options, model, jid) for options, jid in ((shared, "j1"), (own, "j1"), (own, "j2"))]
+    assert len({plan.digest for made in plans for plan in made}) == 2 * 3
+    assert stage_plans(content, shared, model) == stage_plans(content, shared, model, "j1")
+    with pytest.raises(ValueError, match="whose"):
+        job_digest(content, own, model)
+    with pytest.raises(ValueError, match="whose"):
+        stage_plans(content, own, model)
 
 
 def test_a_stage_depends_on_its_own_options_only() -> None:

@@ -51,12 +51,12 @@ def test_the_short_helps_are_the_commands_own(name: str) -> None:
     assert (command.help or "").splitlines()[0] == short
 
 
-@pytest.mark.parametrize("name", [*COMMANDS, "cache stats", "cache clear"])
+@pytest.mark.parametrize("name", [*COMMANDS, "cache stats", "cache clear", "dead list", "dead retry"])
 def test_every_command_has_help_and_json(cli: Cli, name: str) -> None:
     """Each command explains itself, and each that shows anything can say it in JSON."""
     result = cli(*name.split(), "--help")
     assert result.exit_code == 0
-    assert ("--json" in result.stdout) == (name != "cache")
+    assert ("--json" in result.stdout) == (name not in ("cache", "dead"))
     assert not result.stderr
 
 

@@ -58,7 +58,7 @@ def test_a_dead_job(rig: Rig, failures: list[ErrorDetail | None], attempts: int,
     rig.drop("a.wav", SPEECH)
     worker = rig.worker(engine := ScriptedEngine(failures=failures))
     while rig.settled("a.wav") is None:
-        worker.handle(rig.candidate("a.wav"))
+        worker.inputs.handle(rig.candidate("a.wav"))
         rig.clock.sleep(60)
     assert engine.jobs == attempts
     rig.drop("b.wav", b"the next one")
@@ -126,7 +126,7 @@ def test_a_refusal_is_told_once(rig: Rig, bucket: MemoryStore) -> None:
     drain(rig)
     client = bucket.client()
     late = rig.worker(store=client)
-    assert late.handle(candidate)
+    assert late.inputs.handle(candidate)
     assert late.tally.failed == 0
     assert client.counts()["PUT"] == 0
 
@@ -198,7 +198,7 @@ def test_a_refusal_is_forgotten_even_after_a_crash(rig: Rig) -> None:
     Retry(rig.jobs()).key("a.wav")
 
     with pytest.raises(Crash):
-        rig.worker(at(TRANSCRIBING, give_up)).handle(rig.candidate("a.wav"))
+        rig.worker(at(TRANSCRIBING, give_up)).inputs.handle(rig.candidate("a.wav"))
     drain(rig)
     check_right(rig, "a.wav", SPEECH)
 

@@ -100,7 +100,7 @@ def test_a_second_worker_joins(rig: Rig) -> None:
     idle = ScriptedEngine()
     other = rig.worker(idle)
     first = rig.worker(engine := at(TRANSCRIBING, other.sweep))
-    first.handle(rig.candidate("a.wav"))
+    first.inputs.handle(rig.candidate("a.wav"))
     assert (engine.jobs, idle.jobs) == (1, 0)
     assert [subscriber.key for subscriber in rig.record().subscribers] == ["a.wav", "b.wav"]
     for key in ("a.wav", "b.wav"):
@@ -128,7 +128,7 @@ def test_a_dead_job_tells_everybody(rig: Rig) -> None:
     rig.drop("a.wav", SPEECH)
     rig.drop("b.wav", SPEECH)
     worker = rig.worker(Joined(rig.worker(), [HOPELESS]))
-    worker.handle(rig.candidate("a.wav"))
+    worker.inputs.handle(rig.candidate("a.wav"))
     assert worker.tally.failed == 2
     for key in ("a.wav", "b.wav"):
         assert rig.error(key)["err_msg"].startswith(HOPELESS.message)
@@ -143,7 +143,7 @@ def test_the_sixty_fifth_waits_for_the_scan(rig: Rig) -> None:
         rig.drop(key, SPEECH)
     other = rig.worker(idle := ScriptedEngine())
     worker = rig.worker(engine := at(TRANSCRIBING, other.sweep))
-    worker.handle(rig.candidate(keys[0]))
+    worker.inputs.handle(rig.candidate(keys[0]))
     assert len(rig.record().subscribers) == MAX_SUBSCRIBERS
     assert [rig.settled(key) for key in keys].count("completed") == MAX_SUBSCRIBERS
     worker.run(drain=True)

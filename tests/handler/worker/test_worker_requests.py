@@ -91,7 +91,7 @@ def test_over_the_wire(s3_bucket: str, worker_settings: Settings, measured: dict
         worker.sweep()
         counted(FIRST)
         for candidate in stale.candidates:
-            assert worker.handle(candidate, stale.options)
+            assert worker.inputs.handle(candidate, stale.options)
         counted(TWICE)
         rig.drop("second.wav", b"a recording")
         calls.clear()

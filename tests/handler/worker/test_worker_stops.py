@@ -103,7 +103,7 @@ def test_a_stop_breaks_a_jobs_download_off(rig: Rig, bucket: MemoryStore) -> Non
     """The same within a job, whose recording was hashed before: the job is given back without a charge."""
     rig.drop("a.wav", SPEECH)
     with pytest.raises(Crash):
-        rig.worker(at(TRANSCRIBING, give_up)).handle(rig.candidate("a.wav"))
+        rig.worker(at(TRANSCRIBING, give_up)).inputs.handle(rig.candidate("a.wav"))
     rig.clock.sleep(rig.settings.lease_seconds + 10)
     slow, worker = slowly(rig, bucket)
     assert worker.sweep() == (True, True)
@@ -120,7 +120,7 @@ def test_a_drain_waits_for_another_workers_lease(rig: Rig, clock: VirtualClock) 
     rig.drop("a.wav", SPEECH)
 
     with pytest.raises(Crash):
-        rig.worker(at(TRANSCRIBING, give_up)).handle(rig.candidate("a.wav"))
+        rig.worker(at(TRANSCRIBING, give_up)).inputs.handle(rig.candidate("a.wav"))
     lost_at = clock.time()
     drain(rig)
     assert clock.time() - lost_at > rig.settings.lease_seconds
@@ -150,7 +150,9 @@ def test_a_beat_carries_the_stage(rig: Rig, clock: OwnedClock) -> None:
             [key] = rig.keys(".dropscribe/v1/jobs/")
             return super().run(*args, **kwargs)  # type: ignore[arg-type]
 
-    rig.worker(Found(between=lambda stage: work() if stage == TRANSCRIBING else None)).handle(rig.candidate("a.wav"))
+    rig.worker(Found(between=lambda stage: work() if stage == TRANSCRIBING else None)).inputs.handle(
+        rig.candidate("a.wav")
+    )
     [(stage, percent)] = seen
     assert stage == TRANSCRIBING
     assert percent > 2

@@ -19,10 +19,12 @@ from handler.fakes import ScriptedEngine
 from handler.job import Jobs
 from handler.layout import Layout
 from handler.settings import Settings
+from handler.source import Source
 from handler.store.base import Found, Info, Store
 from handler.types import JobRecord
 from handler.watch import Candidate
 from handler.worker import Worker
+from handler.worker.heart import Heart, thread_heart
 
 MUTATING = ("put", "upload", "delete")
 
@@ -41,7 +43,14 @@ class Rig:
         return Layout.of(self.store.url, self.settings)
 
     def worker(
-        self, engine: Engine | None = None, *, store: Store | None = None, clock: Clock | None = None, **changes: Any
+        self,
+        engine: Engine | None = None,
+        *,
+        store: Store | None = None,
+        clock: Clock | None = None,
+        source: Source | None = None,
+        heart: Heart = thread_heart,
+        **changes: Any,
     ) -> Worker:
         """One more worker, under a name of its own. ``changes``: of its settings."""
         self.made += 1
@@ -51,6 +60,8 @@ class Rig:
             clock or self.clock,
             engine or ScriptedEngine(),
             name=f"worker-{self.made}",
+            source=source,
+            heart=heart,
         )
 
     def drop(self, key: str, body: bytes) -> None:

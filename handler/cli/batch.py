@@ -1,0 +1,58 @@
+"""``dropscribe submit --batch``: the batch file for recordings that were just uploaded, and what became of its members.
+
+Takes keys, options and a name; writes one object. Knows nothing of how a batch is worked on.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from handler.cli.bucket import Bucket
+from handler.cli.follow import Ended
+from handler.clock import Clock
+from handler.errors import Usage
+from handler.layout import BATCH_SUFFIX, is_batch
+from handler.types import BatchMember, BatchResult, Source
+
+
+def batch_key(name: str, prefix: str, clock: Clock) -> str:
+    """The key of a batch called ``name``; a new one without a name. `Usage`."""
+    if Path(name).is_file():
+        raise Usage(
+            f"--batch takes {name} for the batch's name", "Put --batch last, or name the batch: --batch=monday."
+        )
+    stem = name.removesuffix(BATCH_SUFFIX) or f"submitted-{clock.new_id()[:12]}"
+    folder = prefix.strip("/") + "/" if prefix.strip("/") else ""
+    key = f"{folder}{stem}{BATCH_SUFFIX}"
+    if "/" in stem or not is_batch(key):
+        raise Usage(f"--batch {name!r} cannot be a batch's name", "Use letters, digits and dashes.")
+    return key
+
+
+def drop_batch(bucket: Bucket, key: str, keys: Sequence[str], options: Mapping[str, Any]) -> Source:
+    """Write the batch; gives the version that was made of it. The recordings must be there already."""
+    with_options = {"options": dict(options)} if options else {}
+    lines = [json.dumps({"key": one, **with_options}, ensure_ascii=False) for one in keys]
+    target = bucket.layout.input_key(key)
+    bucket.store.put(target, "".join(f"{line}\n" for line in lines).encode())
+    return bucket.layout.source(bucket.store.head(target))
+
+
+def members_ended(bucket: Bucket, batch: Ended, sources: Sequence[Source]) -> list[Ended]:
+    """How each of ``sources`` ended in a batch that has; all as the batch itself did, if that has no result."""
+    layout, rows = bucket.layout, dict[str, BatchMember]()
+    if batch.result is not None:
+        result = BatchResult.model_validate_json(bucket.store.get(batch.result).body)
+        rows = {row.key: row for row in result.members}
+    ended = []
+    for source in sources:
+        row = rows.get(source.key)
+        if row is None:
+            error = layout.error_key(batch.source.key) if batch.status == "failed" else None
+            ended.append(Ended(source, batch.status, batch.job_id, batch.message, None, error, False))
+        else:
+            ended.append(Ended(source, row.status, row.job_id or "", row.message, row.result, row.error, False))
+    return ended

@@ -1,0 +1,49 @@
+"""Seeds by the thousand: workers, users and faults at random, each run a function of its seed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+import pytest
+from proof_pool import side_by_side
+from simulation import Outcome, simulate
+
+SEEDS, LONG_SEEDS = 2_000, 10_000
+MOST_WORK = 1.1  # times what had to be run
+
+
+def outcomes(seeds: list[int]) -> list[Outcome]:
+    return [simulate(seed) for seed in seeds]
+
+
+@pytest.mark.timeout(3600)
+def test_no_seed_breaks_a_promise(tell: Callable[[str], None], long: bool) -> None:
+    """Nothing is lost, nothing is done twice on purpose, nothing older wins, whatever happens when."""
+    count = LONG_SEEDS if long else SEEDS
+    done = list(side_by_side(outcomes, range(count)))
+    bad = [outcome for outcome in done if outcome.violations]
+    assert not bad, f"{len(bad)} of {count} seeds:\n" + "\n".join(
+        f"{one.violations}\n    python tests/handler/proof/simulation.py {one.seed}" for one in bad[:10]
+    )
+    work, ideal = sum(one.work for one in done), sum(one.ideal for one in done)
+    assert work <= MOST_WORK * ideal
+    counts: Counter[str] = sum((one.counts for one in done), Counter())
+    assert all(counts[kind] > count / 20 for kind in ("crash before", "crash after", "lost answer", "long pause"))
+    requests = sum(one.requests for one in done)
+    tell(f"simulation: {count} seeds, {requests} requests, work {work} of {ideal}")
+    tell("simulation: " + ", ".join(f"{number} {what}" for what, number in sorted(counts.items())))
+
+
+def test_some_seeds() -> None:
+    """A handful of them, for those who have seconds only."""
+    for seed in range(150):
+        assert simulate(seed).violations == [], f"python tests/handler/proof/simulation.py {seed}"
+
+
+def test_a_seed_can_be_replayed() -> None:
+    """The same seed gives the same run, request by request."""
+    first, second = (simulate(5, trace=True) for _ in range(2))
+    assert len(first.log) > 100
+    assert first.log == second.log
+    assert first.log != simulate(6, trace=True).log

@@ -1,0 +1,435 @@
+"""Cancelling, by command or by deleting the recording, at any point of a job's course."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+import pytest
+from cancel_rig import Turns, cancelling, check_agreed, single_threaded, slow
+from worker_rig import Crash, Rig, at, check_right, drain, give_up
+
+from handler.cancel import Cancelled
+from handler.clock import VirtualClock
+from handler.errors import Unavailable
+from handler.fakes import OwnedClock, ScriptedEngine
+from handler.job import Jobs
+from handler.retry import Retry
+from handler.settings import Settings
+from handler.store.memory import MemoryStore
+from pipeline.errors import EngineFailure
+from pipeline.plan import GENERATING_OUTPUT, TRANSCRIBING
+
+SPEECH = b"somebody talks"
+OTHER = b"somebody else"
+
+
+# ── the states in which an input may be ──────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_queued_input(rig: Rig) -> None:
+    """An input that nobody has begun is settled as cancelled, its manifest says so, and no engine ever hears it."""
+    rig.drop("a.wav", SPEECH)
+    assert cancelling(rig).key("a.wav") == Cancelled(key="a.wav", outcome="cancelled", was="queued")
+    assert drain(rig).jobs == 0
+    assert check_agreed(rig, "a.wav", SPEECH) == "cancelled"
+    assert "somebody asked" in rig.manifest("a.wav")["message"]
+
+
+@pytest.mark.parametrize("stage", [TRANSCRIBING, GENERATING_OUTPUT])
+def test_a_running_job_is_stopped_at_the_next_beat(rig: Rig, clock: OwnedClock, stage: str) -> None:
+    """The record is swapped at once; the beat after that is refused, and the engine's stage is not finished."""
+
+    def act() -> None:
+        assert cancelling(rig).key("a.wav") == Cancelled(key="a.wav", outcome="cancelled", was="processing")
+        assert rig.record().state == "cancelled"
+        clock.sleep(rig.settings.beat_seconds)
+
+    rig.drop("a.wav", SPEECH)
+    engine = at(stage, act)
+    worker = single_threaded(rig, rig.store, engine, "one")  # type: ignore[arg-type]
+    assert worker.sweep() == (False, True)
+    assert worker.tally.cancelled == 1
+    assert engine.ran.count(GENERATING_OUTPUT) == (stage == GENERATING_OUTPUT)
+    assert check_agreed(rig, "a.wav", SPEECH) == "cancelled"
+    assert rig.record().attempts == 0
+
+
+def test_between_two_attempts(rig: Rig, clock: VirtualClock) -> None:
+    """A job that waits for its next attempt does not get it."""
+    rig.drop("a.wav", SPEECH)
+    worker = rig.worker(ScriptedEngine(failures=[EngineFailure("it broke").to_detail()]))
+    worker.sweep()
+    assert rig.record().state == "waiting"
+    assert cancelling(rig).key("a.wav").outcome == "cancelled"
+    clock.advance(1000)
+    assert drain(rig).jobs == 0
+    assert check_agreed(rig, "a.wav", SPEECH) == "cancelled"
+
+
+def test_the_job_of_a_lost_worker(rig: Rig, clock: VirtualClock) -> None:
+    """A job whose worker died is cancelled without anybody's help."""
+    rig.drop("a.wav", SPEECH)
+    with pytest.raises(Crash):
+        rig.worker(at(TRANSCRIBING, give_up)).inputs.handle(rig.candidate("a.wav"))
+    assert cancelling(rig).key("a.wav").outcome == "cancelled"
+    clock.advance(1000)
+    assert drain(rig).jobs == 0
+    assert check_agreed(rig, "a.wav", SPEECH) == "cancelled"
+
+
+@pytest.mark.parametrize("cancelled", ["a.wav", "b.wav"])
+def test_one_of_two_who_wait(rig: Rig, clock: OwnedClock, cancelled: str) -> None:
+    """A job goes on for the other input, whichever of the two is cancelled: the claimer's own or who joined."""
+    rig.drop("a.wav", SPEECH)
+    rig.drop("b.wav", SPEECH)
+
+    def act() -> None:
+        assert rig.worker().inputs.handle(rig.candidate("b.wav")) is False
+        assert rig.manifest("b.wav")["status"] == "queued"
+        done = cancelling(rig).key(cancelled)
+        assert (done.outcome, done.others) == ("cancelled", 1)
+        clock.sleep(rig.settings.beat_seconds)
+
+    engine = at(TRANSCRIBING, act)
+    worker = single_threaded(rig, rig.store, engine, "one")  # type: ignore[arg-type]
+    worker.inputs.handle(rig.candidate("a.wav"))
+    drain(rig)
+    assert engine.jobs == 1
+    assert check_agreed(rig, cancelled, SPEECH) == "cancelled"
+    check_right(rig, {"a.wav": "b.wav", "b.wav": "a.wav"}[cancelled], SPEECH)
+
+
+def test_what_has_ended_stays(rig: Rig) -> None:
+    """A completed and a failed input are left as they are, and it is said how they ended."""
+    rig.drop("a.wav", SPEECH)
+    drain(rig)
+    rig.drop("empty.wav", b"")
+    drain(rig)
+    before = {key: rig.body(key) for key in rig.keys("")}
+    assert cancelling(rig).key("a.wav") == Cancelled(key="a.wav", outcome="settled", was="completed")
+    assert cancelling(rig).key("empty.wav") == Cancelled(key="empty.wav", outcome="settled", was="failed")
+    assert {key: rig.body(key) for key in rig.keys("")} == before
+
+
+def test_twice_is_once(rig: Rig) -> None:
+    """Who cancels again is told that it was cancelled before."""
+    rig.drop("a.wav", SPEECH)
+    cancelling(rig).key("a.wav")
+    assert cancelling(rig).key("a.wav") == Cancelled(key="a.wav", outcome="settled", was="cancelled")
+
+
+def test_after_the_commit_it_is_too_late(rig: Rig, bucket: MemoryStore) -> None:
+    """Between the commit and the marker the result stands: no marker says otherwise, not even for a moment's crash."""
+    rig.drop("a.wav", SPEECH)
+    told: list[Cancelled] = []
+
+    def hook(call: Any, phase: str) -> None:
+        if call.key == "results/a.wav.json" and phase == "before" and call.verb == "PUT" and not told:
+            told.append(cancelling(rig).key("a.wav"))
+            raise Crash
+
+    with pytest.raises(Crash):
+        rig.worker(store=bucket.client(hook)).inputs.handle(rig.candidate("a.wav"))
+    assert told == [Cancelled(key="a.wav", outcome="too_late", was="completed")]
+    assert rig.settled("a.wav") is None
+    assert drain(rig).jobs == 0
+    check_right(rig, "a.wav", SPEECH)
+
+
+@pytest.mark.parametrize("when", ["queued", "running"])
+def test_a_cancelled_input_can_be_retried(rig: Rig, clock: OwnedClock, when: str) -> None:
+    """`retry` takes a cancelling back, also when the job went on for somebody else all the while."""
+    rig.drop("a.wav", SPEECH)
+    rig.drop("b.wav", SPEECH)
+
+    def act() -> None:
+        cancelling(rig).key("a.wav")
+        retried = Retry(rig.jobs("retry")).key("a.wav")
+        assert (retried.outcome, retried.was) == ("retried", "cancelled")
+        assert rig.manifest("a.wav")["status"] == "queued"
+        rig.worker().inputs.handle(rig.candidate("a.wav"))
+
+    if when == "queued":
+        act()
+    else:
+        rig.worker(at(TRANSCRIBING, act)).inputs.handle(rig.candidate("b.wav"))
+    clock.advance(1)
+    drain(rig)
+    check_right(rig, "a.wav", SPEECH)
+    check_right(rig, "b.wav", SPEECH)
+
+
+def test_a_retried_input_can_be_cancelled(rig: Rig, clock: VirtualClock) -> None:
+    """What failed, was retried and is queued again is cancelled like any other, and once more retried."""
+    rig.drop("a.wav", SPEECH)
+    drain(rig, ScriptedEngine(failures=[EngineFailure("it broke").to_detail()] * 3))
+    assert rig.settled("a.wav") == "failed"
+    Retry(rig.jobs("retry")).key("a.wav")
+    assert cancelling(rig).key("a.wav").outcome == "cancelled"
+    assert rig.manifest("a.wav")["status"] == "cancelled"
+    Retry(rig.jobs("retry")).key("a.wav")
+    clock.advance(5)
+    drain(rig)
+    check_right(rig, "a.wav", SPEECH)
+
+
+def test_a_stale_listing_starts_nothing(rig: Rig, clock: VirtualClock) -> None:
+    """Whoever cancels what stands far back in a worker's listing spares it: the worker asks again."""
+    rig.drop("a.wav", SPEECH)
+    rig.drop("b.wav", OTHER)
+
+    engine = at(TRANSCRIBING, lambda: (cancelling(rig).key("b.wav"), clock.advance(60)))
+    rig.worker(engine).sweep()
+    assert engine.jobs == 1
+    assert check_agreed(rig, "b.wav", OTHER) == "cancelled"
+    check_right(rig, "a.wav", SPEECH)
+
+
+# ── deleting the recording ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("how", ["deleted", "replaced"])
+def test_a_recording_that_goes_while_it_is_worked_on(rig: Rig, clock: OwnedClock, how: str) -> None:
+    """Deleting or overwriting is cancelling: the next beat notices, the engine is killed, the old version is settled as
+    cancelled; a new one is transcribed."""
+    rig.drop("a.wav", SPEECH)
+    old = rig.candidate("a.wav")
+
+    def act() -> None:
+        if how == "deleted":
+            rig.store.delete("input/a.wav")
+        else:
+            rig.drop("a.wav", OTHER)
+        clock.sleep(rig.settings.beat_seconds)
+
+    engine = at(TRANSCRIBING, act)
+    worker = single_threaded(rig, rig.store, engine, "one")  # type: ignore[arg-type]
+    assert worker.inputs.handle(old) is True
+    assert GENERATING_OUTPUT not in engine.ran
+    assert worker.tally.cancelled == 1
+    assert rig.record().state == "cancelled"
+    assert rig.json(rig.layout.settled_key(old.source.sid))["outcome"] == "cancelled"
+    assert rig.manifest("a.wav")["status"] == "cancelled"
+    assert rig.result("a.wav") is None
+    if how == "replaced":
+        drain(rig)
+        check_right(rig, "a.wav", OTHER)
+
+
+def test_a_recording_that_goes_while_another_waits(rig: Rig, clock: OwnedClock) -> None:
+    """The job of a deleted recording goes on while another one with the same bytes is there."""
+    rig.drop("a.wav", SPEECH)
+    rig.drop("b.wav", SPEECH)
+    old = rig.candidate("a.wav")
+
+    def act() -> None:
+        rig.worker().inputs.handle(rig.candidate("b.wav"))
+        rig.store.delete("input/a.wav")
+        clock.sleep(rig.settings.beat_seconds)
+
+    engine = at(TRANSCRIBING, act)
+    worker = single_threaded(rig, rig.store, engine, "one")  # type: ignore[arg-type]
+    worker.inputs.handle(old)
+    check_right(rig, "b.wav", SPEECH)
+    assert rig.json(rig.layout.settled_key(old.source.sid))["outcome"] == "cancelled"
+    assert rig.manifest("a.wav")["status"] == "cancelled"
+    assert rig.result("a.wav") is None
+
+
+def test_a_recording_that_goes_between_two_attempts(rig: Rig, clock: VirtualClock) -> None:
+    """Deleted while its job waits for the next attempt: the manifest does not promise that attempt for ever."""
+    rig.drop("a.wav", SPEECH)
+    old = rig.candidate("a.wav")
+    worker = rig.worker(ScriptedEngine(failures=[EngineFailure("it broke").to_detail()]))
+    worker.sweep()
+    rig.store.delete("input/a.wav")
+    clock.advance(1000)
+    assert worker.sweep() == (False, False)
+    assert rig.manifest("a.wav")["status"] == "cancelled"
+    assert rig.record().state == "cancelled"
+    assert rig.json(rig.layout.settled_key(old.source.sid))["outcome"] == "cancelled"
+
+
+# ── races ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def fresh(settings: Settings) -> tuple[Rig, MemoryStore]:
+    clock = VirtualClock()
+    store = MemoryStore(clock)
+    rig = Rig(store, clock, settings)
+    rig.drop("a.wav", SPEECH)
+    return rig, store
+
+
+def raced(settings: Settings, schedule: list[tuple[str, int]]) -> tuple[Rig, Turns, Any]:
+    """A worker's whole course and a cancel, request by request as ``schedule`` says; then whoever comes later."""
+    rig, store = fresh(settings)
+    turns = Turns(schedule)
+    worker = single_threaded(rig, store.client(turns.hook("worker")), slow(rig), "one")
+    sides = {"worker": worker.sweep, "cancel": cancelling(rig, store.client(turns.hook("cancel"))).key}
+    results = turns.run({"worker": sides["worker"], "cancel": lambda: sides["cancel"]("a.wav")})  # type: ignore[call-arg]
+    for result in results.values():
+        assert not isinstance(result, BaseException), (schedule, result)
+    rig.clock.sleep(1000)
+    drain(rig)
+    return rig, turns, results["cancel"]
+
+
+def test_every_interleaving_of_a_cancel_and_a_job(worker_settings: Settings) -> None:
+    """Wherever a cancel begins in a job's course, and wherever the job goes on in the cancel's: marker, manifest and
+    result agree, and what the cancel said is what came of it.
+    """
+    _, turns, _ = raced(worker_settings, [("worker", 1000)])
+    most_worker, runs, outcomes = turns.made["worker"], 0, set()
+    for begins in range(most_worker + 1):
+        done, within = False, 0
+        while not done:
+            rig, turns, told = raced(
+                worker_settings, [("worker", begins), ("cancel", within), ("worker", 1000), ("cancel", 1000)]
+            )
+            outcome = check_agreed(rig, "a.wav", SPEECH)
+            said = "cancelled" if told.outcome == "cancelled" else told.was
+            assert outcome == said, (begins, within, told)
+            outcomes.add((told.outcome, outcome))
+            runs, done, within = runs + 1, within >= turns.made["cancel"], within + 1
+    assert outcomes == {("cancelled", "cancelled"), ("too_late", "completed"), ("settled", "completed")}
+    assert runs > 100
+    print(f"{runs} interleavings of {most_worker} requests of a worker with those of a cancel")
+
+
+@pytest.mark.parametrize("begins", ["queued", "running"])
+def test_a_cancel_that_is_killed(worker_settings: Settings, begins: str) -> None:
+    """Killed before or after any of its requests, a cancel leaves one consistent state, and can be given again."""
+    at_request, done = 0, False
+    while not done:
+        at_request += 1
+        for dies in ("before", "after"):
+            rig, store = fresh(worker_settings)
+            made: list[str] = []
+
+            def die(call: Any, phase: str) -> None:
+                if phase == "before":
+                    made.append(call.key)  # noqa: B023
+                if len(made) == at_request and phase == dies:  # noqa: B023
+                    raise Crash
+
+            def act() -> None:
+                with contextlib.suppress(Crash):
+                    cancelling(rig, store.client(die)).key("a.wav")  # noqa: B023
+                rig.clock.sleep(rig.settings.beat_seconds)  # noqa: B023
+
+            if begins == "queued":
+                act()
+            else:
+                single_threaded(rig, store, at(TRANSCRIBING, act), "one").sweep()
+            again = cancelling(rig).key("a.wav")
+            rig.clock.sleep(1000)
+            drain(rig)
+            outcome = check_agreed(rig, "a.wav", SPEECH)
+            assert outcome == ("cancelled" if again.outcome == "cancelled" else again.was), (at_request, dies)
+            done = len(made) < at_request
+
+
+def test_a_lost_answer_is_no_lie(worker_settings: Settings) -> None:
+    """Whichever answer to a cancel is lost, it ends as it would have, or says that the store gave no answer."""
+    for lost in range(1, 12):
+        rig, store = fresh(worker_settings)
+        made: list[str] = []
+
+        def lose(call: Any, phase: str) -> None:
+            if phase == "after":
+                made.append(call.key)  # noqa: B023
+                if len(made) == lost:  # noqa: B023
+                    raise Unavailable("no answer")
+
+        try:
+            said = cancelling(rig, store.client(lose)).key("a.wav").outcome
+        except Unavailable:
+            said = cancelling(rig).key("a.wav").outcome
+        assert said in ("cancelled", "settled")
+        assert drain(rig).jobs == 0
+        assert check_agreed(rig, "a.wav", SPEECH) == "cancelled"
+
+
+def test_withdrawing_does_not_renew(rig: Rig, clock: VirtualClock) -> None:
+    """Taking one of several inputs out of a dead worker's job does not renew its lease."""
+    rig.drop("a.wav", SPEECH)
+    rig.drop("b.wav", SPEECH)
+
+    def act() -> None:
+        rig.worker().inputs.handle(rig.candidate("b.wav"))
+        give_up()
+
+    with pytest.raises(Crash):
+        rig.worker(at(TRANSCRIBING, act)).inputs.handle(rig.candidate("a.wav"))
+    clock.advance(rig.settings.lease_seconds - 10)
+    jobs: Jobs = rig.jobs()
+    record = jobs.withdraw(rig.record().jid, rig.candidate("a.wav").source.sid)
+    assert record is not None
+    assert [waiting.key for waiting in record.subscribers] == ["b.wav"]
+    clock.advance(20)
+    assert rig.worker().inputs.handle(rig.candidate("b.wav")) is True
+    check_right(rig, "b.wav", SPEECH)
+
+
+def test_every_interleaving_with_a_job_that_is_over_at_once(worker_settings: Settings) -> None:
+    """A job too short for anybody to look up may end in spite of a cancel; but then the marker says so, too."""
+    outcomes: set[str] = set()
+    for begins in range(25):
+        for within in range(12):
+            rig, store = fresh(worker_settings)
+            turns = Turns([("worker", begins), ("cancel", within), ("worker", 1000), ("cancel", 1000)])
+            worker = single_threaded(rig, store.client(turns.hook("worker")), ScriptedEngine(), "one")
+            cancel = cancelling(rig, store.client(turns.hook("cancel")))
+            results = turns.run({"worker": worker.sweep, "cancel": lambda: cancel.key("a.wav")})  # noqa: B023
+            assert not [result for result in results.values() if isinstance(result, BaseException)]
+            rig.clock.sleep(1000)
+            drain(rig)
+            outcomes.add(check_agreed(rig, "a.wav", SPEECH))
+    assert outcomes == {"completed", "cancelled"}
+
+
+def test_a_cancel_that_is_killed_after_its_marker(rig: Rig, bucket: MemoryStore, clock: OwnedClock) -> None:
+    """The marker alone is enough for the worker: the next beat finds that nobody waits."""
+
+    def act() -> None:
+        def die(call: Any, phase: str) -> None:
+            if call.verb == "PUT" and phase == "after":
+                raise Crash
+
+        with pytest.raises(Crash):
+            cancelling(rig, bucket.client(die)).key("a.wav")
+        assert rig.record().state == "running"
+        clock.sleep(rig.settings.beat_seconds)
+
+    rig.drop("a.wav", SPEECH)
+    done: list[str] = []
+
+    def between(stage: str) -> None:
+        if stage == TRANSCRIBING:
+            clock.sleep(2)  # the one early look at the marker comes after this stage
+        elif not done:
+            done.append(stage)
+            act()
+
+    engine = ScriptedEngine(between=between)
+    single_threaded(rig, bucket, engine, "one").sweep()
+    assert check_agreed(rig, "a.wav", SPEECH) == "cancelled"
+    assert rig.record().state == "cancelled"
+
+
+def test_a_failure_without_a_job_that_is_just_told(rig: Rig, bucket: MemoryStore) -> None:
+    """Between the error and the marker of an input that never became a job it is too late to cancel it, too."""
+    rig.drop("empty.wav", b"")
+    told: list[Cancelled] = []
+
+    def hook(call: Any, phase: str) -> None:
+        if "/settled/" in call.key and call.verb == "PUT" and phase == "before" and not told:
+            told.append(cancelling(rig).key("empty.wav"))
+
+    rig.worker(store=bucket.client(hook)).sweep()
+    assert told == [Cancelled(key="empty.wav", outcome="too_late", was="failed")]
+    assert rig.settled("empty.wav") == "failed"
+    assert rig.manifest("empty.wav")["status"] == "failed"
+    assert rig.error("empty.wav") is not None
