@@ -22,6 +22,7 @@ BENCHES: dict[str, tuple[str, str]] = {
     "overhead": ("bench.overhead", "The handler's own work beside a job of a minute"),
     "process": ("bench.process", "Start-up of the command, memory of a worker"),
     "requests": ("bench.requests_per_job", "Requests to the store for each job"),
+    "sources": ("bench.sources", "From a drop to its result by queue and scan, many jobs, many workers, an idle one"),
 }
 
 

@@ -2,28 +2,35 @@
 
     python -m bench.requests_per_job [--markdown]
 
-One worker with a scripted engine on the store in memory, results inline, no sidecar. Left out are listings (their cost
+Workers with a scripted engine on the store in memory, results inline, no sidecar. Left out are listings (their cost
 goes with the scan, not with the job), heartbeats (with the time a job takes) and progress manifests (one at most every
-two seconds). ``--markdown`` prints the table of docs/requests.md, which a test compares with a measurement.
+two seconds). Requests to a queue stand among the others, under what they are for. ``--markdown`` prints the table of
+docs/requests.md, which a test compares with a measurement.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import tempfile
+import threading
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from bench.table import Row, show
+from handler.fake_sqs import FakeSqs
 from handler.fakes import OwnedClock, ScriptedEngine
+from handler.queue import SqsQueue
 from handler.settings import Settings
+from handler.sqs import Sqs
 from handler.store.memory import Call, MemoryStore
+from handler.store.opening import event_keys
 from handler.watch import scan
 from handler.worker import Worker
-from pipeline.plan import CODE_VERSIONS
+from pipeline.plan import CODE_VERSIONS, TRANSCRIBING
 
 KEPT_STAGES = len(CODE_VERSIONS) - 1  # decoded sound is never kept
 HEADINGS = ("case", "GET + HEAD allowed", "PUT allowed", "GET + HEAD measured", "PUT measured", "which requests")
@@ -31,9 +38,38 @@ HEADINGS = ("case", "GET + HEAD allowed", "PUT allowed", "GET + HEAD measured", 
 FIRST = "first-seen content"
 TWICE = "duplicate notice"
 AGAIN = "same bytes under a new key"
+WARM = "same bytes under a new key, by a worker that met them before"
 VOUCHED = "same bytes under a new key, SHA-256 known to the store"
+TOLD_FIRST = "event of first-seen content"
+TOLD_TWICE = "duplicate event"
+TOLD_AGAIN = "event of the same bytes under a new key, by a worker that met them before"
+TOLD_NOTHING = "event of no recording: a result, a removal, a test"
+TOLD_POISON = "message that is no event"
+TOLD_BUSY = "event of a job that another worker has"
+TOLD_BUSY_AGAIN = "the same event, received once more"
 
-ALLOWED = {FIRST: (5, 5 + KEPT_STAGES), TWICE: (2, 0), AGAIN: (6, 4), VOUCHED: (6, 4)}
+ALLOWED = {
+    FIRST: (5, 5 + KEPT_STAGES),
+    TWICE: (2, 0),
+    AGAIN: (6, 4),
+    WARM: (6, 3),
+    VOUCHED: (6, 4),
+    TOLD_FIRST: (7, 5 + KEPT_STAGES),
+    TOLD_TWICE: (2, 0),
+    TOLD_AGAIN: (7, 3),
+    TOLD_NOTHING: (0, 0),
+    TOLD_POISON: (0, 0),
+    TOLD_BUSY: (7, 2),
+    TOLD_BUSY_AGAIN: (5, 0),
+}
+QUEUE_REQUESTS = {
+    "receive_message": "receive",
+    "delete_message_batch": "delete",
+    "delete_message": "delete",
+    "change_message_visibility": "hide",
+    "get_queue_url": "find dead letters'",
+    "send_message": "send to dead letters'",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +97,7 @@ class Count:
 
 def counts() -> list[Count]:
     """Every case of the table, measured."""
-    return [*_cases(vouched=False), _cases(vouched=True)[-1]]
+    return [*_cases(vouched=False), _cases(vouched=True)[2], *_told()]
 
 
 def requests(calls: Sequence[Call], settings: Settings) -> tuple[str, ...]:
@@ -116,9 +152,66 @@ def _cases(*, vouched: bool) -> list[Count]:
             worker.inputs.handle(candidate, stale.options)
         counted(TWICE)
         bucket.drop("input/second.wav", b"a recording")
-        worker.sweep()
+        Worker(store, settings, clock, ScriptedEngine(), name="another").sweep()
         counted(VOUCHED if vouched else AGAIN)
+        bucket.drop("input/third.wav", b"a recording")
+        worker.sweep()
+        counted(WARM)
     return found
+
+
+def _told() -> list[Count]:
+    """What events cost, each in a message of its own."""
+    clock = OwnedClock()
+    bucket, sqs = MemoryStore(clock, "s3://b"), FakeSqs(clock)
+    url = sqs.make("told", dead_letters=sqs.make("dead").rpartition("/")[2])
+    with tempfile.TemporaryDirectory() as folder:
+        settings = Settings(model="sphinx", work_dir=Path(folder))
+        found = []
+
+        def teller(name: str, engine: ScriptedEngine | None = None) -> Callable[..., None]:
+            """Has a worker hear of one message, and counts what that costs."""
+            store, queue = bucket.client(), sqs.client()
+            source = SqsQueue(
+                Sqs(queue, url, dead_letters="dead"), event_keys("s3://b"), clock, visibility=90, inline=True
+            )
+            worker = Worker(store, settings, clock, engine or ScriptedEngine(), name=name, source=source)
+
+            def tell(case: str, body: str = "") -> None:
+                if body:
+                    sqs.send(url, body)
+                worker.hear(source.wait(20, threading.Event()) or ())
+                source.flush()
+                asked = [f"{QUEUE_REQUESTS.get(method, method)} queue" for method, _ in queue.calls]
+                found.append(Count(case, (*requests(store.calls, settings), *asked)))
+                store.calls.clear()
+                queue.calls.clear()
+
+            return tell
+
+        def event(key: str, name: str = "ObjectCreated:Put") -> str:
+            record = {"eventName": name, "s3": {"bucket": {"name": "b"}, "object": {"key": key}}}
+            return json.dumps({"Records": [record]})
+
+        tell = teller("counted")
+        bucket.drop("input/first.wav", b"a recording")
+        tell(TOLD_FIRST, event("input/first.wav"))
+        tell(TOLD_TWICE, event("input/first.wav"))
+        bucket.drop("input/second.wav", b"a recording")
+        tell(TOLD_AGAIN, event("input/second.wav"))
+        tell(TOLD_NOTHING, event("results/first.wav.json"))
+        tell(TOLD_POISON, "no event")
+
+        def meanwhile(stage: str) -> None:
+            if stage == TRANSCRIBING:
+                other = teller("another")
+                other(TOLD_BUSY, event("input/long.wav"))
+                clock.advance(10)
+                other(TOLD_BUSY_AGAIN)
+
+        bucket.drop("input/long.wav", b"a long recording")
+        teller("holder", ScriptedEngine(between=meanwhile))("", event("input/long.wav"))
+    return [count for count in found if count.case]
 
 
 def main() -> int:

@@ -12,9 +12,11 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal
 
+from handler.batches.again import own_members
+from handler.batches.outputs import Outputs
 from handler.errors import Unavailable
 from handler.job import Jobs
-from handler.layout import job_id_of
+from handler.layout import is_batch, job_id_of
 from handler.overview import read_manifest
 from handler.progress import write_manifest
 from handler.publish import GONE, Publisher
@@ -61,23 +63,54 @@ class Cancel:
         self._publisher = Publisher(jobs.store, jobs.layout, jobs.clock)
 
     def key(self, key: str) -> Cancelled:
-        """One recording, by its key relative to the input prefix, in its present version. `NotFound`, `Unavailable`."""
+        """One recording or batch, by its key relative to the input prefix, in its present version. Of a batch what was
+        begun for it under options of its own, too; its recordings' ordinary jobs go on. `NotFound`, `Unavailable`.
+        """
         info = self._store.head(self._layout.input_key(key))
         source = self._layout.source(info)
+        if is_batch(key):
+            return self._batch(source, info.store_time)
         return self._cancel(_subscriber(source), info.store_time, ASKED)
 
     def gone(self, subscriber: Subscriber, store_time: float) -> Cancelled:
         """An input whose recording was deleted or replaced. ``store_time``: the store's epoch seconds."""
         return self._cancel(subscriber, store_time, GONE)
 
-    def is_asked(self, sid: str) -> bool:
-        """Whether this input was cancelled. One GET."""
-        marker = read_marker(self._store, self._layout, sid)
-        return marker is not None and marker.outcome == "cancelled"
+    def is_asked(self, subscriber: Subscriber) -> bool:
+        """Whether this input was cancelled, or the batch that asked for it. One GET, of a batch's member two."""
+        member = subscriber.member
+        return any(
+            (marker := read_marker(self._store, self._layout, sid)) is not None and marker.outcome == "cancelled"
+            for sid in (subscriber.sid, *((member.batch_sid,) if member is not None else ()))
+        )
 
-    def _cancel(self, subscriber: Subscriber, store_time: float, reason: str) -> Cancelled:
+    def _batch(self, batch: Source, store_time: float) -> Cancelled:
+        """First the marker, so that nothing more is begun; then the members; last the manifest."""
+        now, worker = iso_time(store_time), self._jobs.worker
+        outputs = Outputs(self._store, self._layout, self._clock, self._publisher, worker)
+        there = outputs.settle(batch, "cancelled", ASKED, now)
+        if there is not None and there.outcome != "cancelled":
+            return Cancelled(key=batch.key, outcome="settled", was=there.outcome)
+        ended = outputs.ended(batch)
+        if ended is not None:  # who ends it just now, or the next scan, settles it
+            uncancel(self._store, self._layout, batch.sid)
+            return Cancelled(key=batch.key, outcome="too_late", was=ended)
+        for member in own_members(self._store, self._layout, batch.key):
+            if not member.terminal:
+                waiting = Subscriber(sid=member.source_id, key=member.key, queued_at=member.queued_at)
+                self._cancel(waiting, store_time, ASKED)
+        was = outputs.cancel_manifest(batch, ASKED, now, make=True)
+        if there is not None:
+            return Cancelled(key=batch.key, outcome="settled", was="cancelled")
+        return Cancelled(key=batch.key, outcome="cancelled", was=was)
+
+    def carry_out(self, subscriber: Subscriber, store_time: float, jid: str) -> Cancelled:
+        """For an input that `is_asked` is true of, and that waits for this job by now, whatever its manifest says."""
+        return self._cancel(subscriber, store_time, ASKED, jid)
+
+    def _cancel(self, subscriber: Subscriber, store_time: float, reason: str, jid: str | None = None) -> Cancelled:
         before = self._manifest(subscriber)
-        jid = before.jid if before is not None else None
+        jid = before.jid if before is not None and before.jid is not None else jid
         mine = SettledMarker(
             key=subscriber.key, sid=subscriber.sid, outcome="cancelled", jid=jid, job_id=job_id_of(jid, subscriber.sid),
             reason=reason, settled_at=iso_time(store_time),
@@ -85,14 +118,12 @@ class Cancel:
         there = settle(self._store, self._layout, self._clock, mine)
         if there.outcome != "cancelled":
             return Cancelled(key=subscriber.key, outcome="settled", was=there.outcome)
-        done = self.finish(subscriber, store_time, reason=reason)
+        done = self._finish(subscriber, store_time, reason, jid)
         if there is mine or done.outcome != "cancelled":
             return done
         return Cancelled(key=subscriber.key, outcome="settled", was="cancelled")
 
-    def finish(
-        self, subscriber: Subscriber, store_time: float, *, reason: str = ASKED, jid: str | None = None
-    ) -> Cancelled:
+    def _finish(self, subscriber: Subscriber, store_time: float, reason: str, jid: str | None) -> Cancelled:
         """What is left to do for an input whose marker says that it is cancelled. ``jid``: its job, where its manifest
         may not tell. `Unavailable`.
         """

@@ -50,11 +50,13 @@ def dead_letters(store: Store, layout: Layout) -> list[DeadLetter]:
 
 
 def retry_dead(letters: Collection[DeadLetter], retry: Retry, keys: Collection[str] | None = None) -> Iterator[Retried]:
-    """Have them tried again: all inputs that are still there in the version that failed, or those with ``keys``."""
+    """Have them tried again: all inputs that are still there in the version that failed, or those with ``keys``. Of a
+    batch's member with options both must be there, the recording and the batch.
+    """
     for letter in letters:
         for subscriber in letter.waiting:
             if keys is None or subscriber.key in keys:
-                retried = retry.failed(subscriber.key, subscriber.sid)
+                retried = retry.failed(subscriber)
                 if retried is not None:
                     yield retried
 

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import json
 import logging
-from dataclasses import dataclass
 from typing import Any
 
 from pydantic import ValidationError
 
+from handler.answers import Busy, Finished, Identity, Later
+from handler.clock import Clock
 from handler.errors import LeaseLost, NewerFormat, NotFound, Unavailable
+from handler.layout import Layout
 from handler.lease import LONGEST_JITTER, SWAP_TRIES, Lease, Records
-from handler.store.base import Found
+from handler.settings import Settings
+from handler.store.base import Found, Store
 from handler.store.swap import Conflict
-from handler.types import Content, JobRecord, Subscriber
+from handler.types import JobRecord, Subscriber
 from pipeline.errors import ErrorDetail, TooLong
 from pipeline.formats.times import iso_time
 from pipeline.types import FORMAT
@@ -26,45 +29,8 @@ log = logging.getLogger(__name__)
 
 MAX_SUBSCRIBERS = 64  # the rest wait for the scan
 _LIMITS = (TooLong.__name__,)  # errors of a setting, not of the recording
+_REMEMBERED = 4096  # jobs
 EXPIRY_SLACK = 2.0  # seconds: both of the store's times that make an age are whole seconds
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """What makes a job this job. ``jid`` is the digest of all the rest."""
-
-    jid: str
-    content: Content
-    options: dict[str, Any]
-    model: dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Busy:
-    """Somebody else holds a live lease; ``subscribed``: they will publish for this input too; ``joined``: since now."""
-
-    record: JobRecord
-    subscribed: bool
-    joined: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Later:
-    """The job waits for its next attempt, ``seconds`` from now. ``joined``: this input is among those that wait, since
-    now.
-    """
-
-    record: JobRecord
-    seconds: float
-    joined: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Finished:
-    """The record is done or dead; nothing has to run. ``found`` is the very version that says so."""
-
-    record: JobRecord
-    found: Found
 
 
 class Jobs(Records):
@@ -72,13 +38,18 @@ class Jobs(Records):
     a running job under this name is taken for a claim of ours whose answer was lost.
     """
 
+    def __init__(self, store: Store, layout: Layout, clock: Clock, settings: Settings, worker: str) -> None:
+        super().__init__(store, layout, clock, settings, worker)
+        self._met: dict[str, None] = {}  # jids of jobs that were asked for, the latest last
+
     def claim(self, job: Identity, subscriber: Subscriber, store_time: float) -> Lease | Busy | Later | Finished:
         """Take the job if it is free, join it if it is held. ``store_time``: the store's epoch seconds, as last seen.
 
-        Creating first costs a new job no read at all; every other case starts from what refused the creation.
+        Creating first costs a new job no read at all; every other case starts from what refused the creation. A job
+        that this worker has met before is read instead: then nothing has to be refused.
         """
         fresh = self._fresh(job, subscriber, store_time)
-        found: Found | None = None
+        found = self._met_before(job.jid)
         for _ in range(SWAP_TRIES):
             try:
                 if found is None:
@@ -87,6 +58,18 @@ class Jobs(Records):
             except Conflict as conflict:
                 found = conflict.found
         raise LeaseLost(f"job {job.jid}: the record changed {SWAP_TRIES} times while it was being claimed")
+
+    def _met_before(self, jid: str) -> Found | None:
+        """The job's record, where there is likely to be one; None also when it is gone."""
+        known = jid in self._met
+        self._met.pop(jid, None)
+        self._met[jid] = None
+        if len(self._met) > _REMEMBERED:
+            del self._met[next(iter(self._met))]
+        try:
+            return self.store.get(self.layout.job_key(jid)) if known else None
+        except NotFound:
+            return None
 
     def reclaim(self, finished: Finished, subscriber: Subscriber) -> Lease:
         """Run a DONE job again because an artifact of its is gone. `Conflict` when somebody else was faster."""

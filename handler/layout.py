@@ -50,6 +50,11 @@ def is_batch(key: str) -> bool:
     return _is_work(key) and key.endswith(BATCH_SUFFIX)
 
 
+def is_input(key: str) -> bool:
+    """Whether an object under the input prefix is settled one day: a recording or a batch."""
+    return is_recording(key) or is_batch(key)
+
+
 def _is_work(key: str) -> bool:
     *folders, name = key.split("/")
     if not name or name.startswith("."):
@@ -68,6 +73,12 @@ def common_start(keys: Sequence[str]) -> str:
 def member_key(batch_key: str, key: str) -> str:
     """Under which the outputs of a batch's member with options lie."""
     return f"{batch_key}/{key}"
+
+
+def batch_of(key: str) -> str | None:
+    """The batch's key, if ``key`` is that of the outputs of a batch's member with options."""
+    start, found, _ = key.partition(f"{BATCH_SUFFIX}/")
+    return start + BATCH_SUFFIX if found else None
 
 
 def is_options(key: str) -> bool:

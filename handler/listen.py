@@ -2,11 +2,13 @@
 worker.
 
 Takes an address and a token; gives notices of the bucket's own keys. A post is only a hint: what gets lost here, the
-scan finds. Says 200 to what it heard, so that the sender's own queue moves on. Knows nothing of jobs.
+scan finds. Says 2xx to whatever it read of a sender who knows the token, because a sender whose post is refused sends
+that one again and again, and nothing behind it. Knows nothing of jobs.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hmac
 import logging
 import socket
@@ -29,7 +31,8 @@ _LARGEST_POST = 1 << 20  # bytes
 _READ_SECONDS = 10.0  # a client that says nothing for so long is hung up on
 _LOOK_SECONDS = 0.2  # how often a waiting worker looks whether it was told to stop
 _MOST_WAITING = 100_000  # keys; more are dropped, because the scan finds them
-_MOST_CONNECTIONS = 64
+_MOST_CONNECTIONS = 64  # one more, and the oldest is hung up on
+_PINGS = (b"", b"{}")  # bodies with which senders try out an address
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +147,8 @@ class _Server(socketserver.ThreadingMixIn, HTTPServer):
     request_queue_size = 64
 
     def __init__(self, host: str, port: int, handler: type[BaseHTTPRequestHandler]) -> None:
-        self._free = threading.BoundedSemaphore(_MOST_CONNECTIONS)
+        self._open: dict[Any, None] = {}  # connections, the oldest first
+        self._lock = threading.Lock()
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         super().__init__((host, port), handler)
 
@@ -152,16 +156,20 @@ class _Server(socketserver.ThreadingMixIn, HTTPServer):
         socketserver.TCPServer.server_bind(self)  # HTTPServer's would ask the DNS for this machine's name
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        if not self._free.acquire(blocking=False):  # whoever opens more than that means no good
-            self.shutdown_request(request)
-            return
+        """Whoever comes is served: it is those who have been here longest, silent or slow, who make room."""
+        with self._lock:
+            if len(self._open) >= _MOST_CONNECTIONS:
+                oldest = next(iter(self._open))
+                del self._open[oldest]
+                with contextlib.suppress(OSError):
+                    oldest.shutdown(socket.SHUT_RDWR)  # its thread reads the end, and closes it
+            self._open[request] = None
         super().process_request(request, client_address)
 
-    def process_request_thread(self, request: Any, client_address: Any) -> None:
-        try:
-            super().process_request_thread(request, client_address)
-        finally:
-            self._free.release()
+    def shutdown_request(self, request: Any) -> None:
+        with self._lock:
+            self._open.pop(request, None)
+        super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         log.debug("listen: a connection ended early", exc_info=True)
@@ -191,8 +199,9 @@ class _Post(BaseHTTPRequestHandler):
         try:
             events = parse_events(body)
         except NotAnEvent as error:
-            log.warning("listen: %s", error.message)
-            return self._answer(HTTPStatus.BAD_REQUEST, error.message)
+            if body.strip() not in _PINGS:
+                log.warning("listen: a post was passed over: %s", error.message)
+            return self._answer(HTTPStatus.ACCEPTED, f"passed over: {error.message}\n")
         keys = [type(self).translate(event.bucket, event.key) for event in events if not event.removed]
         self.inbox.add([key for key in keys if key])
         return self._answer(HTTPStatus.OK, "")
@@ -204,11 +213,12 @@ class _Post(BaseHTTPRequestHandler):
 
     def _authorised(self, token: str) -> bool:
         scheme, _, given = self.headers.get("Authorization", "").partition(" ")
-        return scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode(), token.encode())
+        sent = given.strip().encode("latin-1", "replace")  # the bytes as they came: headers are read as Latin-1
+        return scheme.lower() == "bearer" and hmac.compare_digest(sent, token.encode())
 
     def _answer(self, status: HTTPStatus, text: str) -> None:
         body = text.encode() if self.command != "HEAD" else b""
-        if status != HTTPStatus.OK:
+        if status >= HTTPStatus.BAD_REQUEST:
             self.close_connection = True  # what was posted may not have been read
         self.send_response(status)
         self.send_header("Content-Type", "text/plain; charset=utf-8")

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Literal
 
 from handler.errors import NotFound
-from handler.layout import Layout, is_batch, is_recording
+from handler.layout import Layout, is_batch, is_input, is_recording
 from handler.progress import parse_batch_manifest, parse_manifest
 from handler.settled import read_marker
 from handler.store.base import Info, Store
@@ -50,7 +50,7 @@ def overview(store: Store, layout: Layout) -> list[Row]:
     """Every recording and batch under the input prefix. A GET for each one that has a manifest, a few at a time."""
     settled = {info.key for info in store.list(layout.settled_key(""))}
     told = {info.key for info in store.list(layout.progress)}
-    inputs = [info for info in store.list(layout.input) if _is_shown(info.key.removeprefix(layout.input))]
+    inputs = [info for info in store.list(layout.input) if is_input(info.key.removeprefix(layout.input))]
 
     def row(info: Info) -> Row:
         source = layout.source(info)
@@ -102,10 +102,6 @@ def read_manifest(store: Store, layout: Layout, key: str) -> Manifest | None:
         return parse_manifest(store.get(layout.progress_key(key)).body)
     except NotFound:
         return None
-
-
-def _is_shown(key: str) -> bool:
-    return is_recording(key) or is_batch(key)
 
 
 def read_batch_manifest(store: Store, layout: Layout, key: str) -> BatchManifest | None:

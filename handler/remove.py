@@ -1,4 +1,5 @@
-"""Remove what the worker made of one recording: its outputs, and with ``purge`` what the cache keeps for it alone.
+"""Remove what the worker made of one recording, or for one batch: its outputs, and with ``purge`` what the cache keeps
+for it alone. Of a batch's members those with options have outputs that are the batch's; the others' are their own.
 
 Takes a store and a key; says what went. The recording itself is the user's and stays; while it is there, so does its
 settled marker, or it would be transcribed again. The order is that of references before data: the manifest before the
@@ -9,17 +10,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import TypeVar
 
 from pydantic import ValidationError
 
+from handler.batches.again import own_members
 from handler.cache import Reference
 from handler.errors import NotFound, Usage
 from handler.job import EXPIRY_SLACK, Jobs
-from handler.overview import READERS, read_manifest
+from handler.layout import batch_of, is_batch, member_key
+from handler.overview import READERS, read_batch_manifest, read_manifest
 from handler.settled import read_marker
 from handler.store.base import Info
-from handler.types import JobRecord, Manifest, SettledMarker, Source
+from handler.types import BatchManifest, JobRecord, Manifest, SettledMarker, Source
 from pipeline.types import Frozen
 
 CAPTIONS = (".srt", ".vtt", ".txt", ".rttm")  # a result's other forms, when asked for
@@ -41,6 +45,18 @@ class Removed(Frozen):
     shared: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """``sids`` and ``jids`` of a key; the settled ``markers`` of these, and of its earlier versions if all were read:
+    ``every``.
+    """
+
+    sids: set[str]
+    jids: set[str]
+    markers: dict[str, SettledMarker]
+    every: dict[str, SettledMarker]
+
+
 class Remove:
     """``jobs``: only to read records; nothing is claimed."""
 
@@ -57,30 +73,42 @@ class Remove:
         """`Usage` while a worker has it, or is going to: cancel it first. With ``purge`` every settled marker, job's
         record and cache reference is read.
         """
-        source, manifest = self._source(key), read_manifest(self._store, self._layout, key)
-        sids = {source.sid} if source is not None else set()
-        if manifest is not None and (source is None or manifest.source_id == source.sid):
-            sids.add(manifest.source_id)
-        ours = manifest if manifest is not None and manifest.source_id in sids else None
-        every = self._markers() if purge else {}
-        markers = {sid: marker for sid in sids if (marker := read_marker(self._store, self._layout, sid)) is not None}
-        self._refuse_unfinished(key, ours, settled=bool(markers))
-        markers |= {sid: marker for sid, marker in every.items() if marker.key == key}  # versions that were replaced
-        jids = {marker.jid for marker in markers.values() if marker.jid is not None}
-        if ours is not None and ours.jid is not None:
-            jids.add(ours.jid)
+        source = self._source(key)
+        known = self._known(key, source, purge)
         gone = [info.key for info in self._outputs(key)]
         self._delete(gone)
         shared = 0
         if purge:
-            for jid in sorted(jids):
-                went, kept = self._purge(jid, {sid: other for sid, other in every.items() if sid not in markers}, sids)
+            others = {sid: other for sid, other in known.every.items() if sid not in known.markers}
+            for jid in sorted(known.jids):
+                went, kept = self._purge(jid, others, known.sids)
                 gone += went
                 shared += kept
         # A marker names the job: it goes after what is found through it.
-        gone += self._forget(sorted((sids | set(markers)) - {source.sid if source is not None else ""}), purge)
-        settled = source is not None and source.sid in markers
+        present = source.sid if source is not None else ""
+        gone += self._forget(key, sorted((known.sids | set(known.markers)) - {present}), purge)
+        settled = source is not None and source.sid in known.markers
         return Removed(key=key, recording=source is not None, settled=settled, removed=tuple(gone), shared=shared)
+
+    def _known(self, key: str, source: Source | None, purge: bool) -> _Known:
+        """What the bucket knows of a key. `Usage` while a worker has it, or is going to."""
+        manifest = self._manifest(key)
+        sids = {source.sid} if source is not None else set()
+        if manifest is not None and (source is None or manifest.source_id == source.sid):
+            sids.add(manifest.source_id)
+        ours = manifest if isinstance(manifest, Manifest) and manifest.source_id in sids else None
+        every = self._markers() if purge else {}
+        markers = self._markers_of(sids)
+        self._refuse_unfinished(key, ours, settled=bool(markers))
+        if is_batch(key):
+            members = own_members(self._store, self._layout, key)
+            markers |= self._markers_of(member.source_id for member in members)
+        # Versions that were replaced; and their members, if it is a batch.
+        markers |= {sid: one for sid, one in every.items() if one.key == key or batch_of(one.key) == key}
+        jids = {marker.jid for marker in markers.values() if marker.jid is not None}
+        if ours is not None and ours.jid is not None:
+            jids.add(ours.jid)
+        return _Known(sids, jids, markers, every)
 
     def _source(self, key: str) -> Source | None:
         try:
@@ -96,8 +124,22 @@ class Remove:
                 yield self._store.head(output)
             except NotFound:
                 continue
+        if is_batch(key):
+            for prefix in (self._layout.progress, self._layout.errors, self._layout.results):
+                yield from self._store.list(prefix + member_key(key, ""))
+
+    def _manifest(self, key: str) -> Manifest | BatchManifest | None:
+        return (read_batch_manifest if is_batch(key) else read_manifest)(self._store, self._layout, key)
+
+    def _markers_of(self, sids: Iterable[str]) -> dict[str, SettledMarker]:
+        asked = sorted(sids)
+        found = self._map(lambda sid: read_marker(self._store, self._layout, sid), asked)
+        return {sid: marker for sid, marker in zip(asked, found, strict=True) if marker is not None}
 
     def _refuse_unfinished(self, key: str, manifest: Manifest | None, *, settled: bool) -> None:
+        batch = key if is_batch(key) else batch_of(key)
+        if batch is not None:
+            self._refuse_open(batch)
         if manifest is None or manifest.terminal or settled or manifest.jid is None:
             return
         try:
@@ -109,9 +151,20 @@ class Remove:
         if waits and alive and record.state in ("running", "waiting"):
             raise Usage(f"{key} is being worked on", f"Run `dropscribe cancel BUCKET {key}` first.")
 
-    def _forget(self, sids: Iterable[str], purge: bool) -> list[str]:
-        """What is known of recordings that are not there any more."""
+    def _refuse_open(self, batch: str) -> None:
+        """`Usage` while workers are at a batch: what goes would be made again."""
+        source = self._source(batch)
+        if source is None or read_marker(self._store, self._layout, source.sid) is not None:
+            return
+        if self._is_there(self._layout.plan_key(source.sid)):
+            raise Usage(f"the batch {batch} is being worked on", f"Run `dropscribe cancel BUCKET {batch}` first.")
+
+    def _forget(self, key: str, sids: Iterable[str], purge: bool) -> list[str]:
+        """What is known of recordings that are not there any more; and which members of a batch are done with, so that
+        a retry of it does not tell of results that are gone.
+        """
         keys = [self._layout.source_key(sid) for sid in sids] if purge else []
+        keys += [self._layout.plan_key(sid) for sid in sids] if is_batch(key) else []
         there = [key for key in [*keys, *(self._layout.settled_key(sid) for sid in sids)] if self._is_there(key)]
         return self._delete(there)
 
@@ -150,9 +203,7 @@ class Remove:
 
     def _markers(self) -> dict[str, SettledMarker]:
         prefix = self._layout.settled_key("")
-        sids = [info.key.removeprefix(prefix) for info in self._store.list(prefix)]
-        found = self._map(lambda sid: read_marker(self._store, self._layout, sid), sids)
-        return {sid: marker for sid, marker in zip(sids, found, strict=True) if marker is not None}
+        return self._markers_of(info.key.removeprefix(prefix) for info in self._store.list(prefix))
 
     def _records(self) -> Iterator[JobRecord]:
         prefix = self._layout.job_key("").removesuffix(".json")

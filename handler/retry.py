@@ -8,21 +8,21 @@ Takes a store and keys; says what became of each. Knows nothing of how the worke
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Literal
 
 from pydantic import ValidationError
 
-from handler.batches.again import failed_members, take_back
+from handler.batches.again import AnInput, members_again, take_back
 from handler.errors import NotFound, Unavailable
 from handler.job import Jobs
-from handler.layout import is_batch, is_recording
+from handler.layout import is_batch, is_input
 from handler.overview import READERS
 from handler.progress import parse_manifest
 from handler.settled import read_marker
 from handler.store.swap import Conflict, put_bytes
-from handler.types import SettledMarker, Source, canonical_json
+from handler.types import Outcome, SettledMarker, Source, Subscriber, canonical_json
 from pipeline.types import Frozen
 
 _REVIVE_TRIES = 5
@@ -45,59 +45,92 @@ class Retry:
         self._layout = jobs.layout
 
     def key(self, key: str) -> Retried:
-        """One recording, by its key relative to the input prefix. Of a batch the members that failed, and itself.
-        `NotFound` if there is none.
+        """One recording, by its key relative to the input prefix. Of a batch the members that failed or were cancelled,
+        and itself. `NotFound` if there is none.
         """
         source = self._layout.source(self._store.head(self._layout.input_key(key)))
         marker = read_marker(self._store, self._layout, source.sid)
         if marker is None:
             return Retried(key=key, outcome="not_settled")
         if is_batch(key):
-            self._members(source)
-        self._again(source, marker)
+            self._members(source, ("failed", "cancelled"))
+            self._reopen(source)
+        else:
+            self._again(source, marker)
         return Retried(key=key, outcome="retried", was=marker.outcome)
 
-    def _members(self, batch: Source) -> None:
-        for member in failed_members(self._store, self._layout, batch):
-            marker = read_marker(self._store, self._layout, member.sid)
-            if marker is not None and marker.outcome == "failed":
-                self._again(member, marker)
-        take_back(self._store, self._layout, batch)
+    def failed(self, subscriber: Subscriber) -> Retried | None:
+        """An input, if that version of it is still there, and failed; None otherwise. A batch that asks for it is open
+        again afterwards.
+        """
+        member = subscriber.member
+        if member is None:
+            present, batch = self._present(subscriber.key, subscriber.sid), None
+        else:
+            present = self._present(member.source_key, member.source_sid)
+            batch = self._present(member.batch_key, member.batch_sid)
+        marker = read_marker(self._store, self._layout, subscriber.sid)
+        if present is None or (member is not None and batch is None) or marker is None or marker.outcome != "failed":
+            return None
+        self._again(subscriber, marker)
+        if batch is not None:
+            self._reopen(batch)
+        return Retried(key=subscriber.key, outcome="retried", was=marker.outcome)
 
-    def failed(self, key: str, sid: str) -> Retried | None:
-        """One recording, if that version of it is still there, and failed; None otherwise."""
+    def all(self, *, failed_only: bool = False) -> Iterator[Retried]:
+        """Every settled recording that is still there, and all that batches make of them under options of their own;
+        with ``failed_only``, those that failed.
+        """
+        prefix = self._layout.settled_key("")
+        settled = {info.key.removeprefix(prefix) for info in self._store.list(prefix)}
+        inputs = (self._layout.source(info) for info in self._store.list(self._layout.input))
+        present = [source for source in inputs if source.sid in settled and is_input(source.key)]
+        with ThreadPoolExecutor(READERS) as readers:
+            markers = list(readers.map(lambda source: read_marker(self._store, self._layout, source.sid), present))
+        ended: set[Outcome] = {"failed"} if failed_only else {"failed", "cancelled", "completed"}
+        for source, marker in zip(present, markers, strict=True):
+            if marker is None:
+                continue
+            if is_batch(source.key):
+                if not self._members(source, ended) and marker.outcome not in ended:
+                    continue
+                self._reopen(source)
+            elif marker.outcome in ended:
+                self._again(source, marker)
+            else:
+                continue
+            yield Retried(key=source.key, outcome="retried", was=marker.outcome)
+
+    def _present(self, key: str, sid: str) -> Source | None:
+        """What lies under the key, if it is that version."""
         try:
             source = self._layout.source(self._store.head(self._layout.input_key(key)))
         except NotFound:
             return None
-        marker = read_marker(self._store, self._layout, sid)
-        if source.sid != sid or marker is None or marker.outcome != "failed":
-            return None
-        self._again(source, marker)
-        return Retried(key=key, outcome="retried", was=marker.outcome)
+        return source if source.sid == sid else None
 
-    def all(self, *, failed_only: bool = False) -> Iterator[Retried]:
-        """Every settled recording that is still there; with ``failed_only``, those that failed."""
-        prefix = self._layout.settled_key("")
-        settled = {info.key.removeprefix(prefix) for info in self._store.list(prefix)}
-        inputs = (self._layout.source(info) for info in self._store.list(self._layout.input))
-        present = [source for source in inputs if source.sid in settled and is_recording(source.key)]
-        with ThreadPoolExecutor(READERS) as readers:
-            markers = readers.map(lambda source: read_marker(self._store, self._layout, source.sid), present)
-            for source, marker in zip(present, markers, strict=True):
-                if marker is None or (failed_only and marker.outcome != "failed"):
-                    continue
-                self._again(source, marker)
-                yield Retried(key=source.key, outcome="retried", was=marker.outcome)
+    def _members(self, batch: Source, ended: Collection[Outcome]) -> int:
+        """Have those of a batch's members done again that ended so; how many these are."""
+        count = 0
+        for member in members_again(self._store, self._layout, batch, ended):
+            marker = read_marker(self._store, self._layout, member.sid)
+            if marker is not None and marker.outcome in ended:
+                self._again(member, marker)
+                count += 1
+        return count
 
-    def _again(self, source: Source, marker: SettledMarker) -> None:
+    def _reopen(self, batch: Source) -> None:
+        take_back(self._store, self._layout, batch)
+        self._store.delete(self._layout.settled_key(batch.sid))
+
+    def _again(self, source: Source | Subscriber | AnInput, marker: SettledMarker) -> None:
         if marker.jid is not None:
             self._revive(marker.jid)
             self._store.delete(self._layout.dead_key(marker.jid))
         self._requeue(source)
         self._store.delete(self._layout.settled_key(source.sid))
 
-    def _requeue(self, source: Source) -> None:
+    def _requeue(self, source: Source | Subscriber | AnInput) -> None:
         """The manifest must not speak of the end that is taken back: with its token a terminal one would stay for ever,
         and whoever cancels the input would take it for one that has just ended.
         """

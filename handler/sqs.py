@@ -7,12 +7,14 @@ nothing of what messages say.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from handler.aws import boto_session
 from handler.errors import AccessDenied, HandlerError, Unavailable, Usage
 
 log = logging.getLogger(__name__)
@@ -20,7 +22,9 @@ log = logging.getLogger(__name__)
 LONGEST_POLL = 20  # seconds; SQS takes no more
 LONGEST_HOLD = 43_200.0  # seconds from its receipt that a message can be kept invisible
 BATCH = 10  # messages in one request
+FIFO = ".fifo"  # the end of such a queue's name
 FEW_RECEIVES = 100  # a maxReceiveCount below it puts messages of busy jobs away
+_PERMISSIONS = "Allow sqs:GetQueueAttributes, ReceiveMessage, DeleteMessage and ChangeMessageVisibility on it."
 _QUICK_SECONDS = 3.0  # to connect, and again to read, where the heartbeat waits
 
 
@@ -114,7 +118,10 @@ class Sqs:
             self._dead_letters_url = self._client.get_queue_url(QueueName=self._dead_letters)["QueueUrl"]
         attribute = {"DataType": "String", "StringValue": _plain(reason)[:256] or "unreadable"}
         self._client.send_message(
-            QueueUrl=self._dead_letters_url, MessageBody=body or "(empty)", MessageAttributes={"reason": attribute}
+            QueueUrl=self._dead_letters_url,
+            MessageBody=body or "(empty)",
+            MessageAttributes={"reason": attribute},
+            **(_fifo(body) if self._dead_letters.endswith(FIFO) else {}),
         )
 
     def close(self) -> None:
@@ -123,16 +130,18 @@ class Sqs:
             client.close()
 
 
-def open_sqs(name: str) -> Sqs:
-    """The queue that a person means: its URL, or its name. One request or two. `Usage`, `AccessDenied`,
-    `Unavailable`.
+def open_sqs(name: str, clients: Callable[[], tuple[Any, Any]] | None = None) -> Sqs:
+    """The queue that a person means: its URL, or its name. One request or two. ``clients``: makes the patient and the
+    quick one. `Usage`, `AccessDenied`, `Unavailable`.
     """
-    client, quick = _clients()
+    client, quick = (clients or _clients)()
     try:
         url = name if "://" in name else client.get_queue_url(QueueName=name)["QueueUrl"]
         answer = client.get_queue_attributes(QueueUrl=url, AttributeNames=["RedrivePolicy"])
     except Exception as error:
         raise _translated(name, error) from error
+    if url.endswith(FIFO):
+        log.warning("queue: it is a FIFO queue: while one message of a group is worked on, the others of it wait.")
     policy = _policy(answer)
     receives = int(policy.get("maxReceiveCount", FEW_RECEIVES))
     if receives < FEW_RECEIVES:
@@ -167,6 +176,14 @@ def _batches(receipts: Sequence[str]) -> list[Sequence[str]]:
     return [receipts[start : start + BATCH] for start in range(0, len(receipts), BATCH)]
 
 
+def _fifo(body: str) -> dict[str, str]:
+    """What a queue in order wants of every message: here, one group for all, and none of them twice."""
+    return {
+        "MessageGroupId": "unreadable",
+        "MessageDeduplicationId": hashlib.sha256(body.encode(errors="replace")).hexdigest(),
+    }
+
+
 def _plain(text: str) -> str:
     """Without what a message's attribute cannot carry."""
     return "".join(letter if letter.isprintable() else " " for letter in text)
@@ -174,10 +191,9 @@ def _plain(text: str) -> str:
 
 def _clients() -> tuple[Any, Any]:
     try:
-        import boto3
         from botocore.config import Config
 
-        session = boto3.session.Session()
+        session = boto_session()
         patient = Config(  # longer than the longest poll, or every idle receive would end in a retry
             connect_timeout=10, read_timeout=LONGEST_POLL + 10, retries={"mode": "standard", "total_max_attempts": 4}
         )
@@ -201,8 +217,11 @@ def _translated(name: str, error: Exception) -> HandlerError:
         "InvalidClientTokenId",
         "SignatureDoesNotMatch",
         "UnrecognizedClientException",
+        "ExpiredToken",
+        "ExpiredTokenException",
+        "InvalidSecurity",
     ):
-        return AccessDenied(f"the queue {name} may not be read with these credentials: {code}")
+        return AccessDenied(f"the queue {name} may not be read with these credentials: {code}", _PERMISSIONS)
     if type(error).__name__ in ("NoCredentialsError", "NoRegionError", "PartialCredentialsError"):
         return Usage(f"the queue cannot be asked: {told(error)}", "Set AWS_REGION and credentials.")
     return Unavailable(

@@ -253,6 +253,7 @@ def _instead_of_deepgrams(wanted: str, shelf: Mapping[str, Path], models: str | 
     return model.model_copy(update={"warnings": (warning, *model.warnings)})
 
 
+@lru_cache(maxsize=1)  # what is installed does not change while a process runs, and every job asks
 def _sphinx() -> Model:
     try:
         version = metadata.version("pocketsphinx")

@@ -1,10 +1,11 @@
-"""The options ``--fast`` and ``--long``, and which marked tests run.
+"""The options ``--fast``, ``--long`` and ``--s3``, and which marked tests run.
 
 ``heavy`` tests need the extra `models`: left out with ``--fast``, and an error where they are meant to run and it is
-not installed. ``long`` ones run with ``--long`` alone. ``gpu`` ones run where there is a CUDA device.
+not installed. ``long`` ones run with ``--long`` alone. ``gpu`` ones run where there is a CUDA device. ``server`` ones
+run on any S3 server: with ``--s3`` on the one given, and no others run then.
 
-And the fixtures that several parts share: S3's protocol from a server on loopback, and tiny Whispers, built once a
-session.
+And the fixtures that several parts share: S3's protocol from a server on loopback, tiny Whispers, built once a session,
+and `tell`, for figures that are printed at the end.
 """
 
 from __future__ import annotations
@@ -12,23 +13,32 @@ from __future__ import annotations
 import importlib.util
 import logging
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 
+from tests.s3_place import Place, given_place, made_place
+
 _MODELS = Path(__file__).parent / "models"
 _HEAVY = ("torch", "demucs", "nemo")
+_TOLD = pytest.StashKey[dict[str, list[str]]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--fast", action="store_true", help="leave out the tests that need the extra `models`")
     parser.addoption("--long", action="store_true", help="run the tests that take minutes to hours, too")
+    parser.addoption(
+        "--s3", metavar="URL", help="run the store's contract and a job on this server: s3://BUCKET/PREFIX"
+    )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--s3"):
+        config.hook.pytest_deselected(items=[item for item in items if "server" not in item.keywords])
+        items[:] = [item for item in items if "server" in item.keywords]
     fast, long = config.getoption("--fast"), config.getoption("--long")
     for item in items:
         if fast and "heavy" in item.keywords:
@@ -55,6 +65,23 @@ def _cuda() -> bool:
 def long(request: pytest.FixtureRequest) -> bool:
     """Whether there are hours to spend."""
     return bool(request.config.getoption("--long"))
+
+
+@pytest.fixture
+def tell(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Print a line at the end of the run: of the proof, or of the server with ``--s3``."""
+    section = "the server" if "server" in request.keywords else "the proof"
+    told = request.config.stash.setdefault(_TOLD, {}).setdefault(section, [])
+    return told.append
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    for section, lines in config.stash.get(_TOLD, {}).items():
+        if section == "the server" and not config.getoption("--s3"):
+            continue
+        terminalreporter.section(section)
+        for line in lines:
+            terminalreporter.line(line)
 
 
 # ── S3 ───────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -106,6 +133,27 @@ def s3_bucket(s3_client: Any) -> str:
     name = f"bucket-{uuid.uuid4().hex}"
     s3_client.create_bucket(Bucket=name)
     return name
+
+
+@pytest.fixture(scope="session")
+def s3_given(request: pytest.FixtureRequest) -> Iterator[Place | None]:
+    """The bucket and prefix that ``--s3`` names; a bucket that had to be made for it is gone again afterwards."""
+    url = request.config.getoption("--s3")
+    if not url:
+        yield None
+        return
+    with given_place(url) as place:
+        yield place
+
+
+@pytest.fixture
+def s3_place(request: pytest.FixtureRequest, s3_given: Place | None) -> Iterator[Place]:
+    """An empty prefix of a bucket: on the server that ``--s3`` names, and emptied again, or on `s3_endpoint`."""
+    if s3_given is not None:
+        with made_place(s3_given) as place:
+            yield place
+        return
+    yield Place(request.getfixturevalue("s3_client"), request.getfixturevalue("s3_bucket"), "some/prefix")
 
 
 # ── models ───────────────────────────────────────────────────────────────────────────────────────────────────────────

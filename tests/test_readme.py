@@ -88,9 +88,9 @@ def commands() -> list[tuple[str, list[str]]]:
     for document in ("README.md", "docs/operations.md"):
         for info, body in blocks(document):
             for line in body.splitlines() if info == "sh" else ():
-                words = shlex.split(line.replace("./run dropscribe", "dropscribe"), comments=True)
-                if words and words[0] == "dropscribe":
-                    found.append((document, words[1:]))
+                line = line.replace("./run dropscribe", "dropscribe")
+                if line.startswith("dropscribe "):  # other programs' lines may go on in the next
+                    found.append((document, shlex.split(line, comments=True)[1:]))
     return found
 
 

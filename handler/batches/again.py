@@ -1,42 +1,72 @@
-"""A settled batch made ready to be settled anew (``dropscribe retry``): which of its members failed, and what was
-decided of it taken back.
+"""A settled batch made ready to be settled anew (``dropscribe retry``): which of its members are to be done again, and
+what was decided of it taken back.
 
 Takes a store and a batch; the members' own retry is the caller's (`handler.retry`). Its marker goes last of all, there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 from pydantic import ValidationError
 
 from handler.batches.plan import stored_plan
 from handler.errors import NotFound
 from handler.layout import Layout, member_key
+from handler.overview import READERS
+from handler.progress import parse_manifest
 from handler.store.base import Store
-from handler.types import BatchResult, Source
+from handler.types import BatchResult, Manifest, Outcome, Source
 
 
-def failed_members(store: Store, layout: Layout, batch: Source) -> Iterator[Source]:
-    """Those whose recordings are still there, as the inputs that they are: ``key`` is that of their outputs."""
+@dataclass(frozen=True, slots=True)
+class AnInput:
+    """What is to be done again: ``key`` is that of its outputs."""
+
+    key: str
+    sid: str
+
+
+def own_members(store: Store, layout: Layout, batch_key: str) -> Iterator[Manifest]:
+    """The manifests of members with options, of every version of the batch: those that somebody began. A GET each."""
+
+    def read(key: str) -> Manifest | None:
+        try:
+            manifest = parse_manifest(store.get(key).body)
+        except NotFound:
+            return None
+        return manifest if manifest is not None and layout.progress_key(manifest.key) == key else None
+
+    keys = [info.key for info in store.list(layout.progress + member_key(batch_key, ""))]
+    if keys:
+        with ThreadPoolExecutor(READERS) as readers:
+            yield from (manifest for manifest in readers.map(read, keys) if manifest is not None)
+
+
+def members_again(store: Store, layout: Layout, batch: Source, ended: Collection[Outcome]) -> Iterator[AnInput]:
+    """The members that may have ended so, as the batch's result has it: with options any of them, without only those
+    that failed. Without a result (it was cancelled) all with options that somebody began.
+    """
     try:
         result = BatchResult.model_validate_json(store.get(layout.result_key(batch.key)).body)
     except (NotFound, ValidationError):
-        return
-    if result.source_id != batch.sid:
+        result = None
+    if result is None or result.source_id != batch.sid:
+        yield from (AnInput(one.key, one.source_id) for one in own_members(store, layout, batch.key))
         return
     for row in result.members:
-        if row.status != "failed":
+        if row.status not in ended or (row.options is None and row.status != "failed"):
             continue
         try:
             recording = layout.source(store.head(layout.input_key(row.key)))
         except NotFound:
             continue
         if row.options is None:
-            yield recording
+            yield AnInput(row.key, recording.sid)
         else:
-            sid, _ = layout.member(batch, recording, row.options)
-            yield recording.model_copy(update={"sid": sid, "key": member_key(batch.key, row.key)})
+            yield AnInput(member_key(batch.key, row.key), layout.member(batch, recording, row.options)[0])
 
 
 def take_back(store: Store, layout: Layout, batch: Source) -> None:

@@ -7,21 +7,18 @@ stays. Outputs of a batch that was replaced never take the place of the newer on
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
-from pydantic import ValidationError
-
+from handler.batches.outputs import Outputs, is_result_of
 from handler.batches.standing import Standing
 from handler.clock import Clock
 from handler.errors import NotFound, StoreError
 from handler.layout import Layout, job_id_of, member_key
-from handler.progress import WRITE_TRIES, parse_batch_manifest, parse_manifest, write_manifest
+from handler.progress import parse_manifest, write_manifest
 from handler.publish import GONE, Publisher
-from handler.settled import read_marker, settle
+from handler.settled import read_marker
 from handler.store.base import Store
-from handler.store.swap import Conflict, put_bytes
 from handler.types import (
     BatchCounts,
     BatchManifest,
@@ -36,8 +33,6 @@ from pipeline.errors import ErrorDetail, sentence
 from pipeline.formats.deepgram import error_part
 from pipeline.formats.times import iso_time
 
-log = logging.getLogger(__name__)
-
 READERS = 8  # markers read side by side at the end of a large batch
 _LARGE = 100  # members
 DELETED = "the recording was deleted"
@@ -49,7 +44,7 @@ class Reporter:
         self._store = store
         self._layout = layout
         self._clock = clock
-        self._publisher = publisher
+        self._outputs = Outputs(store, layout, clock, publisher, worker)
         self._worker = worker
 
     # ── while it is open ─────────────────────────────────────────────────────────────────────────────────────────────
@@ -69,14 +64,11 @@ class Reporter:
         """``looked_at``: the store's epoch seconds when the scan began; ``eta`` in seconds; ``etag``: of what lies
         there, as this gave it last time.
         """
-        done = f"{counts.settled:,} of {counts.total:,} done"
-        bad = [f"{number:,} {what}" for number, what in ((counts.failed, "failed"), (counts.cancelled, "cancelled"))]
-        told = [word for word in bad if not word.startswith("0 ")]
-        return self._tell(
+        return self._outputs.tell(
             self._manifest(standing, "processing", looked_at).model_copy(
                 update={
                     "percent": 1000 * counts.settled // counts.total / 10,
-                    "message": ", ".join([done, *told]),
+                    "message": ", ".join([f"{counts.settled:,} of {counts.total:,} done", *_bad(counts)]),
                     "eta_seconds": eta,
                     "counts": counts,
                 }
@@ -95,7 +87,7 @@ class Reporter:
             return False
         batch = standing.batch
         key = self._layout.result_key(batch.key)
-        there = self._output(batch, key, canonical_json(made.model_dump(mode="json")), _result_of(batch))
+        there = self._outputs.put(batch, key, canonical_json(made.model_dump(mode="json")), is_result_of(batch))
         if there is None:
             return False
         result = BatchResult.model_validate_json(there)
@@ -103,17 +95,16 @@ class Reporter:
         manifest = self._manifest(standing, "completed", 0.0).model_copy(
             update={
                 "percent": 100.0,
-                "message": f"Completed: {counts.completed:,} of {counts.total:,}, "
-                f"{counts.failed:,} failed, {counts.cancelled:,} cancelled",
+                "message": ", ".join([f"{counts.completed:,} of {counts.total:,} completed", *_bad(counts)]),
                 "counts": counts,
                 "updated_at": result.finished_at,
                 "finished_at": result.finished_at,
                 "result": key,
             }
         )
-        self._tell(manifest)
+        self._outputs.tell(manifest)
         self._store.delete(self._layout.error_key(batch.key))  # of an earlier version, or from before a retry
-        self._settle(batch, "completed", "", result.finished_at)
+        self._outputs.settle(batch, "completed", "", result.finished_at)
         return True
 
     def fail(self, standing: Standing, error: ErrorDetail) -> bool:
@@ -121,39 +112,28 @@ class Reporter:
         batch, at = standing.batch, standing.plan.planned_at
         job_id = job_id_of(None, batch.sid)
         body = error_part(error, request_id=job_id, key=batch.key, attempts=1)
-        if self._output(batch, self._layout.error_key(batch.key), body, lambda there: there == body) is None:
+        if self._outputs.put(batch, self._layout.error_key(batch.key), body, lambda there: there == body) is None:
             return False
         manifest = self._manifest(standing, "failed", 0.0).model_copy(
             update={
                 "message": sentence(error.message, error.hint), "error": error, "updated_at": at, "finished_at": at
             }
         )  # fmt: skip
-        self._tell(manifest)
-        self._settle(batch, "failed", error.message, at)
+        self._outputs.tell(manifest)
+        self._outputs.settle(batch, "failed", error.message, at)
         return True
 
     def unwritable(self, standing: Standing, error: StoreError) -> None:
         """The store cannot hold outputs under the batch's name: the marker says so."""
-        self._settle(standing.batch, "failed", sentence(error.message, error.hint), standing.plan.planned_at)
+        self._outputs.settle(standing.batch, "failed", sentence(error.message, error.hint), standing.plan.planned_at)
 
-    def cancel(self, standing: Standing) -> bool:
-        """The batch is gone, or another version lies there: no manifest may say for ever that work goes on."""
-        batch = standing.batch
+    def cancel(self, standing: Standing, reason: str = BATCH_GONE) -> bool:
+        """The batch is gone, replaced or cancelled: no manifest may say for ever that work goes on."""
+        batch, at = standing.batch, standing.plan.planned_at
         for key, sid in self._unfinished(standing):
             self._cancel_member(key, sid)
-        at = standing.plan.planned_at
-        try:
-            found = self._store.get(self._layout.progress_key(batch.key))
-        except NotFound:
-            pass
-        else:
-            at = iso_time(found.store_time)
-            theirs = parse_batch_manifest(found.body)
-            if theirs is not None and theirs.source_id == batch.sid and not theirs.terminal:
-                end = {"status": "cancelled", "stage": "cancelled", "message": f"Cancelled: {BATCH_GONE}."}
-                times = {"eta_seconds": None, "updated_at": at, "finished_at": at, "worker": self._worker}
-                self._tell(theirs.model_copy(update={**end, **times}), etag=found.etag)
-        self._settle(batch, "cancelled", BATCH_GONE, at)
+        self._outputs.cancel_manifest(batch, reason, at)
+        self._outputs.settle(batch, "cancelled", reason, at)
         return True
 
     # ── inside ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -221,44 +201,6 @@ class Reporter:
             message=marker.reason,
         )
 
-    def _output(self, batch: Source, key: str, body: bytes, stays: Callable[[bytes], bool]) -> bytes | None:
-        """Write an output unless what lies there ``stays``; what lies there in the end. None when the batch is gone."""
-        etag: str | None = None
-        for _ in range(WRITE_TRIES):
-            if not self._publisher.holds(batch.key, batch.sid):
-                return None
-            try:
-                put_bytes(self._store, key, body, etag=etag, clock=self._clock)
-                return body
-            except Conflict as conflict:
-                found = conflict.found
-            if found is not None and stays(found.body):
-                return found.body
-            etag = found.etag if found is not None else None
-        raise StoreError(f"{key} changed {WRITE_TRIES} times while it was being written")
-
-    def _tell(self, manifest: BatchManifest, etag: str | None = None) -> str | None:
-        """Write it unless what lies there is later: a terminal one, another worker's later look, or that of a newer
-        version of the batch. The ETag of what lies there then.
-        """
-        key, body = self._layout.progress_key(manifest.key), canonical_json(manifest.model_dump(mode="json"))
-        for _ in range(WRITE_TRIES):
-            try:
-                return put_bytes(self._store, key, body, etag=etag, clock=self._clock).etag
-            except Conflict as conflict:
-                found = conflict.found
-            theirs = parse_batch_manifest(found.body) if found is not None else None
-            etag = found.etag if found is not None else None
-            if theirs is not None and not self._may_replace(manifest, theirs):
-                return etag
-        log.warning("progress of %s: given up after %d refusals", manifest.key, WRITE_TRIES)
-        return None
-
-    def _may_replace(self, mine: BatchManifest, theirs: BatchManifest) -> bool:
-        if mine.source_id != theirs.source_id:
-            return self._publisher.holds(mine.key, mine.source_id)
-        return not theirs.terminal and (mine.terminal or mine.updated_at >= theirs.updated_at)
-
     def _unfinished(self, standing: Standing) -> list[tuple[str, str]]:
         """Those of the members with options that are not settled and have a manifest."""
         waiting = dict(standing.unfinished())
@@ -281,26 +223,8 @@ class Reporter:
             is_current=lambda: False,
         )  # fmt: skip
 
-    def _settle(self, batch: Source, outcome: Outcome, reason: str, at: str) -> None:
-        log.info("%s: %s%s", batch.key, outcome, f": {reason}" if reason else "")
-        marker = SettledMarker(
-            key=batch.key,
-            sid=batch.sid,
-            outcome=outcome,
-            job_id=job_id_of(None, batch.sid),
-            reason=reason,
-            settled_at=at,
-        )
-        settle(self._store, self._layout, self._clock, marker)
 
-
-def _result_of(batch: Source) -> Callable[[bytes], bool]:
-    """Whether bytes are a result of this very version of the batch."""
-
-    def stays(body: bytes) -> bool:
-        try:
-            return BatchResult.model_validate_json(body).source_id == batch.sid
-        except ValidationError:
-            return False
-
-    return stays
+def _bad(counts: BatchCounts) -> Iterator[str]:
+    for number, what in ((counts.failed, "failed"), (counts.cancelled, "cancelled")):
+        if number:
+            yield f"{number:,} {what}"

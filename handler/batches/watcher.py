@@ -6,6 +6,7 @@ again: another worker goes on where this one stops. A bucket without a batch cos
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -93,12 +94,15 @@ class Batches:
         return seen
 
     def look(self) -> None:
-        """Between two inputs: another scan for the batches' sake, if one is open and the last is long enough ago."""
-        if not self._open or self._clock.monotonic() < self._look_due:
+        """Between two inputs: another scan for the batches' sake, if the last is long enough ago. That is sooner while
+        one is open, or a file may be one that was not ready yet.
+        """
+        if self._clock.monotonic() < self._look_due:
             return
-        self._room, started = 0, self._clock.monotonic()
+        self._look_due = self._clock.monotonic() + self._settings.progress_seconds
+        self._room = 0
         try:
-            self._go_on(scan(self._store, self._layout, self), started)
+            self.scan()
         except StoreError as error:
             log.error("scan: %s", sentence(error.message, error.hint))
         finally:
@@ -111,17 +115,11 @@ class Batches:
     def hear(self, key: str) -> tuple[bool, float]:
         """A message names a batch. True when it is settled or gone, else in how many seconds to come again."""
         try:
-            sid = self._layout.source(self._store.head(key)).sid
-        except NotFound:
-            return True, 0.0
-        except StoreError as error:
-            log.error("%s: %s", key, sentence(error.message, error.hint))
-            return False, AGAIN_SECONDS
-        try:
-            self._store.head(self._layout.settled_key(sid))
-        except NotFound:
-            self.told = self.told or sid not in self._open
-            return False, AGAIN_SECONDS
+            with contextlib.suppress(NotFound):
+                sid = self._layout.source(self._store.head(key)).sid
+                if read_marker(self._store, self._layout, sid) is None:
+                    self.told = self.told or sid not in self._open
+                    return False, AGAIN_SECONDS
         except StoreError as error:
             log.error("%s: %s", key, sentence(error.message, error.hint))
             return False, AGAIN_SECONDS
@@ -215,7 +213,9 @@ class Batches:
         self._ended &= present
         self._settled = SettledIds()  # may be large
         now = self._clock.monotonic()
-        self._look_due = now + max(self._settings.progress_seconds, _SHARE * (now - started))
+        soon = bool(self._open) or seen.unready > 0
+        pause = self._settings.progress_seconds if soon else self._settings.reconcile_seconds
+        self._look_due = now + max(pause, _SHARE * (now - started))
 
     def _tell_or_end(self, one: _Open, started: float) -> None:
         standing, error = one.standing, one.standing.plan.error
@@ -254,7 +254,7 @@ class Batches:
         """Somebody else has settled it. Where that was a person who cancelled it, the manifests do not say so yet."""
         marker = read_marker(self._store, self._layout, one.standing.batch.sid)
         if marker is not None and marker.outcome == "cancelled":
-            self._reporter.cancel(one.standing)
+            self._reporter.cancel(one.standing, marker.reason)
 
     def _end_if_gone(self, one: _Open) -> None:
         batch = one.standing.batch
@@ -280,8 +280,10 @@ class Batches:
             return
         try:
             act(batch)
-        except (NotFound, Changed):
-            log.info("%s: deleted or replaced meanwhile", batch.key)
+        except NotFound:
+            log.info("%s: deleted meanwhile", batch.key)
+        except Changed as error:
+            log.info("%s: %s", batch.key, error.message)
         except HandlerError as error:
             log.error("%s: %s", batch.key, sentence(error.message, error.hint))
             if isinstance(error, AccessDenied) or not error.retryable:

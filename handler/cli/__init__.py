@@ -38,6 +38,7 @@ Examples:
   dropscribe run interview.mp3
   dropscribe work ./bucket              then copy recordings into ./bucket/input/
   dropscribe submit *.mp3 --to ./bucket --wait
+  dropscribe submit *.mp3 --to ./bucket --batch monday
   dropscribe work s3://my-bucket/calls --drain
   dropscribe work s3://my-bucket/calls --queue my-queue
   dropscribe status s3://my-bucket/calls --watch

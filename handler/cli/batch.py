@@ -1,6 +1,7 @@
 """``dropscribe submit --batch``: the batch file for recordings that were just uploaded, and what became of its members.
+And batch files that people submit, looked through before they are.
 
-Takes keys, options and a name; writes one object. Knows nothing of how a batch is worked on.
+Takes keys and a name; writes one object. Knows nothing of how a batch is worked on.
 """
 
 from __future__ import annotations
@@ -10,10 +11,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from handler.batches.lines import MAX_BYTES, read_lines
 from handler.cli.bucket import Bucket
 from handler.cli.follow import Ended
 from handler.clock import Clock
-from handler.errors import Usage
+from handler.errors import BadBatch, Usage
 from handler.layout import BATCH_SUFFIX, is_batch
 from handler.types import BatchMember, BatchResult, Source
 
@@ -32,10 +34,27 @@ def batch_key(name: str, prefix: str, clock: Clock) -> str:
     return key
 
 
-def drop_batch(bucket: Bucket, key: str, keys: Sequence[str], options: Mapping[str, Any]) -> Source:
-    """Write the batch; gives the version that was made of it. The recordings must be there already."""
-    with_options = {"options": dict(options)} if options else {}
-    lines = [json.dumps({"key": one, **with_options}, ensure_ascii=False) for one in keys]
+def check_batches(named: Mapping[str, Path], options: Mapping[str, Any], asked: bool) -> None:
+    """Batch files among what is going to be submitted, by key: `BadBatch` says which lines are wrong, as far as that
+    can be told without the bucket. `Usage` where they do not go together with --option, or with --batch: ``asked``.
+    """
+    for key, file in named.items():
+        if not is_batch(key):
+            continue
+        if asked:
+            raise Usage(f"{file} is a batch already", "Leave out --batch.")
+        if options:
+            raise Usage(f"--option does not reach into the batch {file}", "Give the options in its lines.")
+        if file.stat().st_size > MAX_BYTES:
+            raise BadBatch(f"{file} has {file.stat().st_size:,} bytes; the limit is {MAX_BYTES:,}", "Divide it.")
+        read_lines(file.read_bytes()).problems.refuse(str(file))
+
+
+def drop_batch(bucket: Bucket, key: str, keys: Sequence[str]) -> Source:
+    """Write the batch; gives the version that was made of it. The recordings must be there already, with their options:
+    so each is done once, and its result lies where it would lie without a batch.
+    """
+    lines = [json.dumps({"key": one}, ensure_ascii=False) for one in keys]
     target = bucket.layout.input_key(key)
     bucket.store.put(target, "".join(f"{line}\n" for line in lines).encode())
     return bucket.layout.source(bucket.store.head(target))

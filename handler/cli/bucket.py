@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlsplit
 
 from handler.cli.runtime import Runtime
 from handler.errors import NotFound, Usage
-from handler.layout import Layout
+from handler.layout import Layout, batch_of
 from handler.settings import Settings, load_settings
 from handler.store.base import Store
 
@@ -60,6 +60,9 @@ def recording_key(bucket: Bucket, name: str) -> str:
             return key
         except NotFound:
             continue
+    batch = batch_of(name)
+    if batch is not None:
+        raise NotFound(f"{name} is no recording but what a batch makes of one", f"Name the batch, {batch}.")
     raise NotFound(f"there is no recording {name} in {bucket.store.url}", "`dropscribe status BUCKET` lists them.")
 
 

@@ -10,6 +10,7 @@ from handler.cli.runtime import Runtime, standard, start_log
 from handler.cli.screen import note, write_json
 from handler.errors import EXIT_FAILED
 from handler.job import Jobs
+from handler.layout import is_batch
 
 
 @click.command("cancel")
@@ -22,7 +23,8 @@ def command(runtime: Runtime, bucket: str, keys: tuple[str, ...], as_json: bool)
 
     Whether a recording is queued, waits for its next attempt, or is being transcribed: it is settled as cancelled.
     What runs for it is stopped at the worker's next heartbeat, unless another recording with the same bytes waits for
-    it too. The recording itself stays where it is; `dropscribe retry` takes the cancelling back.
+    it too. The recording itself stays where it is; `dropscribe retry` takes the cancelling back. Of a batch, what its
+    lines ask for under options of their own is cancelled; the recordings are still transcribed, each for itself.
 
     Exit code 1 when a recording had completed or failed before: its result or error stands.
     """
@@ -46,7 +48,9 @@ def _ended(one: Cancelled) -> bool:
 
 
 def _tell(one: Cancelled) -> None:
-    if one.outcome == "cancelled":
+    if one.outcome == "cancelled" and is_batch(one.key):
+        click.echo(f"{one.key} is cancelled. Its recordings are still transcribed, each for itself.")
+    elif one.outcome == "cancelled":
         running = " What runs for it is stopped at the worker's next heartbeat." if one.was == "processing" else ""
         others = f" The job goes on for {one.others} other{'s'[: one.others != 1]}." if one.others else running
         click.echo(f"{one.key} is cancelled.{others}")

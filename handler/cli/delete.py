@@ -11,6 +11,7 @@ from handler.cli.runtime import Runtime, standard, start_log
 from handler.cli.screen import note, write_json
 from handler.errors import NotFound, Usage
 from handler.job import Jobs
+from handler.layout import is_batch
 from handler.remove import Remove, Removed
 
 
@@ -26,7 +27,7 @@ def command(runtime: Runtime, bucket: str, key: str, purge: bool, yes: bool, as_
 
     Its result in every form, its progress and its error. The recording itself is yours and is not touched; as long as
     it lies there it is not transcribed again, unless `dropscribe retry` asks for that. A recording that is being worked
-    on is refused: cancel it first.
+    on is refused: cancel it first. Of a batch its own result, progress and error, and those of its lines with options.
 
     With --purge also the cached artifacts that no other recording and no other job uses, and, when the recording is
     gone, what is known of it. That reads every settled marker, job's record and cache reference: not for every day on
@@ -68,4 +69,5 @@ def _tell(removed: Removed) -> None:
     if removed.shared:
         note(f"{removed.shared} cached artifacts stay: another recording or job uses them.")
     if removed.recording and not removed.settled:
-        note(f"{removed.key} is still queued and will be transcribed; `dropscribe cancel` prevents that.")
+        coming = "will be worked on" if is_batch(removed.key) else "will be transcribed"
+        note(f"{removed.key} is still queued and {coming}; `dropscribe cancel` prevents that.")

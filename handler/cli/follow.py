@@ -33,7 +33,7 @@ _LONELY_SECONDS = 20.0  # without a sign of life, say what may be missing
 @dataclass(frozen=True, slots=True)
 class Ended:
     """How one input ended, or how far it is. ``result`` and ``error`` are keys; ``message`` says why it failed.
-    ``job_id`` is None while there is no job.
+    ``job_id`` is None while there is no job. ``members_bad``: of a batch, how many failed or were cancelled.
     """
 
     source: Source
@@ -43,6 +43,7 @@ class Ended:
     result: str | None
     error: str | None
     cached: bool
+    members_bad: int = 0
 
     @property
     def over(self) -> bool:
@@ -108,6 +109,7 @@ def _look(bucket: Bucket, source: Source, view: _View) -> Ended | None:
 
 def _from_manifest(bucket: Bucket, source: Source, manifest: Manifest | BatchManifest) -> Ended:
     error = manifest.error
+    counts = manifest.counts if isinstance(manifest, BatchManifest) else None
     return Ended(
         source=source,
         status=manifest.status,
@@ -116,6 +118,7 @@ def _from_manifest(bucket: Bucket, source: Source, manifest: Manifest | BatchMan
         result=manifest.result,
         error=bucket.layout.error_key(source.key) if manifest.status == "failed" else None,
         cached=isinstance(manifest, Manifest) and bool(manifest.cached_stages) and not manifest.timings,
+        members_bad=counts.failed + counts.cancelled if counts is not None else 0,
     )
 
 

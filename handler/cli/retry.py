@@ -23,7 +23,8 @@ def command(runtime: Runtime, bucket: str, keys: tuple[str, ...], every: bool, f
     """Have recordings in BUCKET done again.
 
     Use it after a failure was mended, or to have a new pipeline version or changed defaults applied: neither touches
-    what is done by itself. What the cache still holds is not computed again. A running worker picks them up.
+    what is done by itself. What the cache still holds is not computed again. A running worker picks them up. Of a
+    batch those members are done again that failed, or were cancelled with it.
     """
     start_log()
     if bool(keys) == every:

@@ -17,14 +17,14 @@ from urllib.parse import urlencode
 import click
 from rich.progress import Progress as Bars
 
-from handler.cli.batch import batch_key, drop_batch, members_ended
+from handler.cli.batch import batch_key, check_batches, drop_batch, members_ended
 from handler.cli.bucket import Bucket, given_options, open_bucket
 from handler.cli.follow import Ended, OutOfTime, follow
 from handler.cli.runtime import Runtime, escaped, standard, start_log
 from handler.cli.screen import cell, note, progress_bars, results, write_json
 from handler.clock import Clock
 from handler.errors import EXIT_FAILED, AccessDenied, NotFound, Usage
-from handler.layout import SIDECAR_SUFFIX, is_recording, member_key
+from handler.layout import SIDECAR_SUFFIX, is_batch, is_input
 from handler.options import METADATA_NAME
 from handler.store.base import KeepsMetadata
 from handler.types import Source, canonical_json
@@ -35,7 +35,7 @@ _METADATA_BYTES = 1800  # S3 takes 2 KB of metadata, names included
 
 
 @click.command("submit")
-@click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path), metavar="FILE...")
+@click.argument("files", nargs=-1, type=click.Path(exists=True, path_type=Path), metavar="FILE...")
 @click.option("--to", "bucket", required=True, metavar="BUCKET", help="Where to drop them.")
 @click.option("--prefix", default="", metavar="FOLDER/", help="A folder under the input prefix.")
 @click.option(
@@ -69,7 +69,7 @@ def command(
     """Drop recordings into a bucket.
 
     Each keeps its file name; one that is there already is replaced and transcribed anew. With --wait the exit code is 1
-    if any recording failed. With --batch the results of recordings with options lie below the batch's name.
+    if any recording failed. A FILE whose name ends in .batch.jsonl is a batch: it asks for recordings that lie there.
     """
     start_log()
     runtime: Runtime = ctx.obj
@@ -78,14 +78,17 @@ def command(
     options = given_options(pairs)
     parse(("--option", options))  # a mistake is told before anything is uploaded
     as_batch = batch_key(batch, prefix, runtime.clock) if batch is not None else None
+    if not files:
+        raise click.UsageError("Missing argument 'FILE...'.", ctx)
     named = keyed(files, prefix)
+    check_batches(named, options, as_batch is not None)
     opened = open_bucket(bucket, runtime, make=True)
     found = earlier_options(opened, named, options)
     for path in found.values():
         note(f"{opened.where(path)} lies there from before and applies; delete it if it is not meant.")
     sources = upload(opened, named, options)
-    asked = drop_batch(opened, as_batch, list(named), options) if as_batch is not None else None
-    document = partial(_document, opened, named, sources, found, asked, own=bool(options))
+    asked = drop_batch(opened, as_batch, list(named)) if as_batch is not None else None
+    document = partial(_document, opened, named, sources, found, asked)
     try:
         ended, whole = _ends(opened, sources, asked, runtime.clock, timeout) if wait else (None, None)
     except OutOfTime as error:
@@ -101,12 +104,14 @@ def command(
         note(f"{len(sources)} dropped into {where}; `dropscribe status {bucket}` shows how far they are.")
     else:
         _tell(opened, ended)
-    if ended is not None and any(one.status != "completed" for one in ended):
+    if ended is not None and any(one.status != "completed" or one.members_bad for one in ended):
         ctx.exit(EXIT_FAILED)
 
 
 def keyed(files: Sequence[Path], prefix: str) -> dict[str, Path]:
-    """Each file under its key, relative to the input prefix. `Usage`, `EmptyMedia`: nothing was uploaded yet."""
+    """Each file under its key, relative to the input prefix, batches last: what they ask for must be there before.
+    `Usage`, `EmptyMedia`: nothing was uploaded yet.
+    """
     folder = prefix.strip("/") + "/" if prefix.strip("/") else ""
     hidden = next((part for part in folder.split("/") if part.startswith(".")), None)
     if hidden is not None:
@@ -119,11 +124,11 @@ def keyed(files: Sequence[Path], prefix: str) -> dict[str, Path]:
         if file.is_dir():
             raise Usage(f"{file} is a folder", f"Name the recordings in it, for example {file}/*.mp3.")
         key = folder + file.name
-        if not is_recording(key):
+        if not is_input(key):
             raise Usage(
                 f"{key} would be taken for no recording",
-                "Dot files, options.json, speakers.json, and names that end in .options.json or .batch.jsonl are not: "
-                "give it another name.",
+                "Dot files, options.json, speakers.json, names that end in .options.json, and what lies in a folder "
+                "whose name ends in .batch.jsonl are not: give it another name.",
             )
         if key in named:
             raise Usage(
@@ -133,7 +138,7 @@ def keyed(files: Sequence[Path], prefix: str) -> dict[str, Path]:
         if file.stat().st_size == 0:
             raise EmptyMedia(f"{file} is empty", "Nothing was uploaded.")
         named[key] = file
-    return named
+    return dict(sorted(named.items(), key=lambda item: is_batch(item[0])))
 
 
 def earlier_options(bucket: Bucket, named: Mapping[str, Path], options: Mapping[str, Any]) -> dict[str, str]:
@@ -196,10 +201,8 @@ def _document(
     batch: Source | None,
     known: list[Ended] | None,
     whole: Ended | None,
-    *,
-    own: bool,
 ) -> dict[str, Any]:
-    """``earlier``: as `earlier_options` gives it. ``own``: a batch's members have outputs of their own."""
+    """``earlier``: as `earlier_options` gives it."""
     inputs = []
     for place, (file, source) in enumerate(zip(named.values(), sources, strict=True)):
         end = known[place] if known is not None else None
@@ -214,7 +217,7 @@ def _document(
                 "message": end.message if end is not None else "",
                 "result": bucket.where(end.result) if end is not None and end.result else None,
                 "error": bucket.where(end.error) if end is not None and end.error else None,
-                "progress": bucket.where(bucket.layout.progress_key(_told_as(source, batch, own))),
+                "progress": bucket.where(bucket.layout.progress_key(source.key)),
                 "earlier_options": bucket.where(earlier[source.key]) if source.key in earlier else None,
             }
         )
@@ -230,10 +233,6 @@ def _document(
     return document
 
 
-def _told_as(source: Source, batch: Source | None, own: bool) -> str:
-    return member_key(batch.key, source.key) if batch is not None and own else source.key
-
-
 def _tell(bucket: Bucket, ended: Sequence[Ended]) -> None:
     """The last lines: where the results are, on stdout; what failed, on stderr."""
     out = results()
@@ -241,7 +240,7 @@ def _tell(bucket: Bucket, ended: Sequence[Ended]) -> None:
         if one.result is not None:
             out.print(cell(bucket.where(one.result)), soft_wrap=True)
     for one in ended:
-        if one.status != "completed":
+        if one.status != "completed" or one.members_bad:
             where = f" ({bucket.where(one.error)})" if one.error is not None else ""
             note(f"{one.source.key} {one.status}: {one.message}{where}")
 

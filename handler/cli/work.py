@@ -33,6 +33,7 @@ from handler.source import Source
 from handler.store.opening import event_keys
 from handler.store.probe import probe
 from handler.worker import Tally, Worker
+from handler.worker.beside import in_turn, side_by_side
 from pipeline.catalog import AUTO, HUB, SUGGESTED, Model, fetch_command, resolve
 from pipeline.errors import ModelUnavailable
 
@@ -111,6 +112,7 @@ def be_a_worker(
             name=called,
             stop=threading.Event(),
             source=hears,
+            beside=in_turn if folder_of(opened.store) is not None else side_by_side,
         )
         _say_hello(opened, worker, found, drain)
         tally = _run(worker, drain, runtime.clock, opened.settings.stop_seconds)

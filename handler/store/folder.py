@@ -22,6 +22,7 @@ from handler.store import disk
 from handler.store.base import Found, Info
 from handler.store.files import CHUNK, receive, removed_on_error
 from handler.store.keys import one_condition
+from handler.store.readiness import Readiness
 from handler.store.tree import Tree, temp_name
 
 LEFTOVER_SECONDS = 3600.0  # a temporary file not written to for this long belongs to a process that is gone
@@ -33,10 +34,8 @@ _REMEMBERED = 4096
 class FolderStore:
     """See `handler.store.base.Store`.
 
-    A file is not ``ready`` until its mtime is ``settle_seconds`` old: somebody may still be copying it. An mtime in
-    the future (another host's clock, an archive's) tells nothing; such a file is ready once this object has seen the
-    same version for ``settle_seconds``. ``age`` is this host's time − mtime; every write stamps the mtime from
-    ``clock``.
+    A file is not ``ready`` until it has not changed for ``settle_seconds``: somebody may still be copying it
+    (`handler.store.readiness`). ``age`` is this host's time − mtime; every write stamps the mtime from ``clock``.
     """
 
     def __init__(self, path: Path, clock: Clock, *, fsync: bool = False, settle_seconds: float = 1.0) -> None:
@@ -44,8 +43,7 @@ class FolderStore:
         self._tree = Tree(self._path, self._sweep)
         self._clock = clock
         self._fsync = fsync
-        self._settle = settle_seconds
-        self._future: OrderedDict[str, tuple[str, float]] = OrderedDict()  # key → version, monotonic time first seen
+        self._readiness = Readiness(clock, settle_seconds)
         self._tidied: OrderedDict[bytes, None] = OrderedDict()
         self._memory_lock = threading.Lock()
 
@@ -165,23 +163,8 @@ class FolderStore:
 
     def _info(self, key: str, found: os.stat_result, store_time: float) -> Info:
         version = disk.version_of(found)
-        left = max(0.0, self._settle - self._unchanged(key, version, found.st_mtime))
+        left = self._readiness.left(key, version, found.st_mtime)
         return Info(key, found.st_size, version, int(found.st_mtime), store_time, ready=left == 0, ready_in=left)
-
-    def _unchanged(self, key: str, version: str, mtime: float) -> float:
-        """Seconds."""
-        age = self._clock.time() - mtime
-        if age >= 0:
-            return age
-        now = self._clock.monotonic()
-        with self._memory_lock:
-            known, since = self._future.pop(key, ("", now))
-            if known != version:
-                since = now
-            self._future[key] = (version, since)
-            if len(self._future) > _REMEMBERED:
-                self._future.popitem(last=False)
-        return now - since
 
     # ── inside: writing ──────────────────────────────────────────────────────────────────────────────────────────────
 

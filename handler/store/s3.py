@@ -21,6 +21,7 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
+from handler.aws import boto_session
 from handler.clock import Clock
 from handler.errors import BadKey, Changed, NotFound, Refused, Unavailable
 from handler.store import s3_body
@@ -43,10 +44,9 @@ ClientFactory = Callable[[int], Any]
 def boto_clients() -> ClientFactory:
     """The factory used outside tests: one session, so that both clients share its credentials and its models."""
     try:
-        import boto3
         from botocore.config import Config
 
-        session = boto3.session.Session()
+        session = boto_session()
     except Exception as error:
         raise misconfigured(error) from error
 

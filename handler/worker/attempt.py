@@ -177,6 +177,8 @@ class Attempt:
             hit = self._cached(plan)  # a worker may have ended between keeping the results and committing them
             if hit is not None and hit.reference.facts is not None:
                 self._course.facts = hit.reference.facts
+                # The record names what they were made from, too: whoever purges the job finds it there.
+                self._course.digests |= {name: made.digest for name, made in self._plans.items()}
                 return hit.body
         transcript = self._cached(self._plans[TRANSCRIBING])
         if transcript is not None:

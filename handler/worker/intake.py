@@ -9,15 +9,17 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Callable, Set
+from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from pydantic import ValidationError
 
+from handler.answers import Identity
 from handler.clock import Clock
 from handler.errors import NotFound, TooLarge
-from handler.job import Identity
 from handler.layout import Layout
 from handler.options import OptionsFinder
 from handler.settings import Settings
@@ -25,6 +27,7 @@ from handler.store.base import Info, Store
 from handler.store.swap import Conflict, put_record
 from handler.types import Content, Source, Subscriber
 from handler.watch import Asked
+from handler.worker.beside import Beside, answered, in_turn
 from pipeline.catalog import Model, resolve
 from pipeline.errors import EmptyMedia, OutOfSpace
 from pipeline.formats.times import iso_time
@@ -75,6 +78,7 @@ class Work:
     model: Model
     subscriber: Subscriber
     recording: Path | None
+    hashed: Future[None]  # over when everybody can know the content's hash
 
 
 class Intake:
@@ -88,6 +92,7 @@ class Intake:
         settings: Settings,
         scratch: Path,
         check: Callable[[], None] = lambda: None,
+        beside: Beside = in_turn,
     ) -> None:
         self._store = store
         self._layout = layout
@@ -95,6 +100,7 @@ class Intake:
         self._settings = settings
         self._scratch = scratch
         self._check = check
+        self._beside = beside
         self._finder = OptionsFinder(store, layout, clock)
 
     def known(self, sid: str) -> Content | None:
@@ -162,7 +168,7 @@ class Intake:
         `Changed`, `NotFound`.
         """
         model = self.model(parsed.options.model)
-        content, recording = (known, None) if known is not None else self._content(noticed)
+        content, recording, hashed = (known, None, answered(None)) if known is not None else self._content(noticed)
         jid = job_digest(content.sha256, parsed.options, model, noticed.sid)
         identity = Identity(
             jid=jid,
@@ -171,7 +177,7 @@ class Intake:
             model=model.model_dump(mode="json", exclude={"warnings", "folder"}),
         )
         told = subscriber.model_copy(update={"warnings": (*model.warnings, *subscriber.warnings)})
-        return Work(identity, parsed.options, model, told, recording)
+        return Work(identity, parsed.options, model, told, recording, hashed)
 
     def model(self, name: str | None) -> Model:
         """The catalog's answer; a job that names no model gets the worker's. `ModelUnavailable`, `OptionsError`."""
@@ -197,24 +203,28 @@ class Intake:
             path.unlink(missing_ok=True)
             raise
 
-    def _content(self, noticed: Noticed) -> tuple[Content, Path | None]:
-        info, sid = noticed.info, noticed.source.sid
+    def _content(self, noticed: Noticed) -> tuple[Content, Path | None, Future[None]]:
+        info = noticed.info
         if info.sha256 is not None:
             content, path = Content(sha256=info.sha256, size=info.size), None
         else:
             path, sha256 = self.download(info)
             content = Content(sha256=sha256, size=info.size)
-        record = SourceRecord(sid=sid, key=noticed.source.key, sha256=content.sha256, size=content.size)
         try:
-            fields = record.model_dump(mode="json", exclude={"nonce"})
-            put_record(self._store, self._layout.source_key(sid), fields, etag=None, clock=self._clock)
-        except Conflict:
-            log.debug("%s: another worker hashed it too", record.key)
+            return content, path, self._beside(partial(self._tell, noticed.source, content))
         except BaseException:
             if path is not None:
                 path.unlink(missing_ok=True)
             raise
-        return content, path
+
+    def _tell(self, source: Source, content: Content) -> None:
+        """Write down the content's hash, so that nobody has to download this version of an input to learn it."""
+        record = SourceRecord(sid=source.sid, key=source.key, sha256=content.sha256, size=content.size)
+        fields = record.model_dump(mode="json", exclude={"nonce"})
+        try:
+            put_record(self._store, self._layout.source_key(source.sid), fields, etag=None, clock=self._clock)
+        except Conflict:
+            log.debug("%s: another worker hashed it too", record.key)
 
 
 def _suffix(key: str) -> str:

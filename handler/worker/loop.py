@@ -21,9 +21,11 @@ from handler.settings import Settings
 from handler.source import NoSource, Notice, Source
 from handler.store.base import Store
 from handler.watch import Pace, Scan
+from handler.worker.beside import Beside, in_turn
+from handler.worker.claims import Errand
 from handler.worker.endings import Tally
 from handler.worker.heart import Heart, thread_heart
-from handler.worker.inputs import Errand, Inputs
+from handler.worker.inputs import Inputs
 from handler.worker.memory import LOOK_AGAIN_SECONDS
 from handler.worker.retention import Retention
 from handler.worker.scratch import Scratch
@@ -40,7 +42,8 @@ _MOST_TROUBLE = 8  # times in a row that a drain's source could not be asked
 class Worker:
     """``stop``: set it (from a signal handler, another thread) and the worker releases what it has and ends.
 
-    ``source``: where it hears of inputs; without one it only scans.
+    ``source``: where it hears of inputs; without one it only scans. ``beside``: how it asks for what it need not wait
+    for.
     """
 
     def __init__(
@@ -54,6 +57,7 @@ class Worker:
         stop: threading.Event | None = None,
         source: Source | None = None,
         heart: Heart = thread_heart,
+        beside: Beside = in_turn,
     ) -> None:
         self.name = name
         self.stop = stop or threading.Event()
@@ -69,7 +73,16 @@ class Worker:
         self._ready_in = math.inf  # seconds from the last scan until a file that was not ready may be
         self._scan_took = 0.0
         self.inputs = Inputs(
-            store, self.layout, settings, clock, engine, self._scratch, name=name, stop=self.stop, heart=heart
+            store,
+            self.layout,
+            settings,
+            clock,
+            engine,
+            self._scratch,
+            name=name,
+            stop=self.stop,
+            heart=heart,
+            beside=beside,
         )
         self.batches = Batches(store, self.layout, settings, clock, worker=name, asleep=self.inputs.wait_for)
         self._retention = Retention(store, self.layout, clock, settings, name=name, stop=self.stop)
@@ -117,7 +130,7 @@ class Worker:
             left = due - self._clock.monotonic()
             if left <= 0 or self.batches.told:
                 return
-            self._hear(self._source.wait(left, self.stop) or ())
+            self.hear(self._source.wait(left, self.stop) or ())
 
     def _drain_source(self) -> None:
         """Until nothing is told in a whole wait."""
@@ -132,7 +145,7 @@ class Worker:
             if not notices:
                 return
             trouble = 0
-            self._hear(notices)
+            self.hear(notices)
             self._see_batches()
 
     def _see_batches(self) -> None:
@@ -142,7 +155,7 @@ class Worker:
             if self.batches.pending:
                 self._hear_until(self._clock.monotonic() + self._pause(worked))
 
-    def _hear(self, notices: Sequence[Notice]) -> None:
+    def hear(self, notices: Sequence[Notice]) -> None:
         """See what the notices name. Several may name the same input: that is seen once."""
         seen: dict[str, tuple[bool, float]] = {}
         waiting = list(notices)

@@ -34,14 +34,14 @@ class Wanted:
     def by_anybody(self, lease: Lease) -> bool:
         """Whether any input of a running job is still there, and not cancelled. Mostly two requests: the first is."""
         return any(
-            self._publisher.is_current(subscriber) and not self._cancel.is_asked(subscriber.sid)
+            self._publisher.is_current(subscriber) and not self._cancel.is_asked(subscriber)
             for subscriber in lease.record.subscribers
         )
 
     def withdraw_if_asked(self, lease: Lease, report: Report, subscriber: Subscriber) -> None:
         """For an input that was cancelled before its manifest named the job. `LeaseLost` when nobody else waits."""
-        if self._cancel.is_asked(subscriber.sid):
-            self._cancel.finish(subscriber, lease.store_time(), jid=lease.record.jid)
+        if self._cancel.is_asked(subscriber):
+            self._cancel.carry_out(subscriber, lease.store_time(), lease.record.jid)
             lease.beat(**report.pointers())
 
     def joined(self, subscriber: Subscriber, record: JobRecord, store_time: float) -> bool:
@@ -57,9 +57,9 @@ class Wanted:
             is_current = partial(self._publisher.is_current, subscriber)
             jobs = self._jobs
             write_manifest(jobs.store, jobs.layout, self._clock, manifest, etag=None, is_current=is_current)
-        if not self._cancel.is_asked(subscriber.sid):
+        if not self._cancel.is_asked(subscriber):
             return True
-        self._cancel.finish(subscriber, store_time, jid=record.jid)
+        self._cancel.carry_out(subscriber, store_time, record.jid)
         return False
 
     def cancel_if_gone(self, subscriber: Subscriber) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from handler.clock import SystemClock, VirtualClock
 from handler.store.base import Store
 from handler.store.folder import FolderStore
 from handler.store.memory import MemoryStore
+from tests.s3_place import Place
 
 
 @pytest.fixture
@@ -32,11 +34,15 @@ def folder_store(tmp_path: Path) -> FolderStore:
 
 
 @pytest.fixture
-def s3_store(s3_bucket: str) -> Iterator[Any]:
-    """A `handler.store.s3.S3Store` under the prefix ``some/prefix`` of a new bucket."""
+def s3_store(s3_place: Place) -> Iterator[Any]:
+    """A `handler.store.s3.S3Store` under a prefix of its own: ``some/prefix`` of a new bucket, without ``--s3``."""
+    from handler.errors import UnsafeStore
+    from handler.store.probe import probe
     from handler.store.s3 import S3Store
 
-    store = S3Store(s3_bucket, "some/prefix", clock=SystemClock())
+    store = S3Store(s3_place.bucket, s3_place.prefix, clock=SystemClock())
+    with contextlib.suppress(UnsafeStore):  # of a server that ``--s3`` names: other promises it may keep all the same
+        probe(store, SystemClock())  # as a worker does: so the store learns how this server wants its ETags
     yield store
     store.close()
 

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
+from handler.answers import Identity
 from handler.clock import Clock
 from handler.errors import Unavailable
-from handler.job import Identity, Jobs
+from handler.job import Jobs
 from handler.layout import Layout, digest_of
 from handler.lease import Lease
 from handler.settings import Settings, load_settings

@@ -1,20 +1,23 @@
-"""A queue in memory for a bucket called ``b``, and bodies of its events."""
+"""A queue in memory for a bucket called ``b``, bodies of its events, and what goes wrong with its requests."""
 
 from __future__ import annotations
 
 import json
+import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote_plus
 
 from handler.clock import Clock
-from handler.fake_sqs import FakeSqs, Hook
-from handler.queue import SqsQueue
+from handler.fake_sqs import FakeSqs, Hook, SqsError
+from handler.queue import Message, SqsQueue
 from handler.sqs import Sqs
 from handler.store.opening import event_keys
 
 BUCKET = "s3://b"
 VISIBILITY = 90
+NEVER = threading.Event()
 
 
 def told(*keys: str, bucket: str = "b", name: str = "ObjectCreated:Put") -> str:
@@ -59,3 +62,23 @@ class Post:
     def left(self) -> list[str]:
         """What is still in the queue, hidden or not."""
         return self.sqs.bodies(self.url)
+
+
+def only(source: SqsQueue) -> Message:
+    """The one message that comes."""
+    messages = source.wait(20, NEVER)
+    assert messages is not None
+    [message] = messages
+    return message
+
+
+def failing(*methods: str, times: int = 10**9, phase: str = "before") -> Callable[..., None]:
+    """A hook that lets requests of these kinds fail."""
+    left = [times]
+
+    def hook(method: str, given: dict[str, Any], when: str) -> None:
+        if method in methods and when == phase and left[0]:
+            left[0] -= 1
+            raise SqsError("InternalError", "no answer")
+
+    return hook

@@ -13,6 +13,9 @@ from deepgram_contract import check_result
 from docs_rig import block, functions_in, named_tests, rows_under, text_of
 
 import handler.errors
+from handler.batches.lines import MAX_BYTES, MAX_GLOBS, MAX_MEMBERS, TOLD, read_lines
+from handler.batches.plan import Plan
+from handler.batches.watcher import WINDOW
 from handler.cache import Reference
 from handler.cli import EPILOG
 from handler.cli.failure import INTERRUPTED
@@ -24,8 +27,10 @@ from handler.settings import Settings, load_settings
 from handler.stats import Snapshot
 from handler.store.base import Info
 from handler.store.swap import ATTEMPTS, CAP_SECONDS
-from handler.types import JobRecord, Manifest, SettledMarker
+from handler.sweep import GRACE_SECONDS
+from handler.types import BatchManifest, BatchResult, JobRecord, Manifest, SettledMarker
 from handler.worker.intake import SourceRecord
+from handler.worker.retention import SweepRecord
 from pipeline.catalog import Model
 from pipeline.errors import ErrorDetail
 from pipeline.formats.deepgram import error_part
@@ -41,6 +46,10 @@ MODELS: dict[str, type[Frozen]] = {
     "stage": Reference,
     "settled": SettledMarker,
     "stats": Snapshot,
+    "batch_manifest": BatchManifest,
+    "batch_result": BatchResult,
+    "plan": Plan,
+    "sweep": SweepRecord,
 }
 
 
@@ -82,6 +91,23 @@ def test_the_example_of_an_error_is_ours() -> None:
 def test_the_example_of_options_is_taken() -> None:
     """The example of an options file is one that a worker takes."""
     assert parse(("options.json", example("options"))).options.tag == ("board",)
+
+
+def test_the_example_of_a_batch_is_taken() -> None:
+    """The example of a batch is one that a worker takes, and the plan, the manifest and the result are of it."""
+    body = block(FORMAT, "jsonl batch").encode()
+    lines = read_lines(body)
+    assert not lines.problems.count
+    plan = Plan.model_validate(example("plan"))
+    assert list(plan.options) == lines.options
+    assert plan.batch.size == len(body)
+    result = BatchResult.model_validate(example("batch_result"))
+    assert [(row.key, row.options) for row in result.members] == [
+        (key, None if place is None else plan.options[place]) for key, place in plan.members
+    ]
+    manifest = BatchManifest.model_validate(example("batch_manifest"))
+    assert {result.source_id, manifest.source_id} == {plan.batch.sid}
+    assert {result.job_id, manifest.job_id} == {job_id_of(None, plan.batch.sid)}
 
 
 def test_the_example_of_an_artifact_is_whole() -> None:
@@ -159,7 +185,7 @@ def test_every_key_is_listed() -> None:
         layout.input_key("<key>"), layout.result_key("<key>"), layout.progress_key("<key>"), layout.error_key("<key>"),
         layout.source_key("<sid>"), layout.job_key("<jid>"), layout.stage_key("<digest>"), layout.blob_key("<sha256>"),
         layout.settled_key("<sid>"), layout.dead_key("<jid>"), layout.stats_key("<worker>"),
-        f"{layout.state}probe/<id>",
+        layout.plan_key("<sid>"), layout.sweep_key(), f"{layout.state}probe/<id>",
     }  # fmt: skip
     makers = [name for name in vars(Layout) if name.endswith("_key")]
     assert len(keys) == len(makers) + 1
@@ -226,3 +252,7 @@ def test_the_limits_are_current() -> None:
     assert f"`lease_seconds` + {EXPIRY_SLACK:g} s" in text
     assert f"at most {ATTEMPTS} times in all, with jittered waits of at most {CAP_SECONDS:g} s" in text
     assert f"newest last, at most {KEPT_FAILURES}" in text
+    assert f"At most {MAX_BYTES // 2**20} MiB, {MAX_MEMBERS:,} members and {MAX_GLOBS} globs" in text
+    assert f"up to {WINDOW:,} a scan" in text
+    assert f"the last {GRACE_SECONDS / 3600:.0f} hours goes" in text
+    assert TOLD == 10

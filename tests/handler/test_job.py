@@ -18,9 +18,10 @@ from protocol_rig import (
     worker,
 )
 
+from handler.answers import Busy, Finished, Later
 from handler.clock import Clock, SystemClock, VirtualClock
 from handler.errors import LeaseLost
-from handler.job import EXPIRY_SLACK, MAX_SUBSCRIBERS, Busy, Finished, Later
+from handler.job import EXPIRY_SLACK, MAX_SUBSCRIBERS
 from handler.lease import Lease
 from handler.store.base import Store
 from handler.store.memory import MemoryStore
@@ -188,3 +189,23 @@ def test_tokens_only_rise(memory_store: MemoryStore, virtual_clock: VirtualClock
     change(memory_store, token=1_800_000_000)
     tokens.append(claimed(worker(memory_store, "late")).token)
     assert tokens == [1_700_000_000 + number for number in range(5)] + [1_800_000_001]
+
+
+# ── jobs that were met before ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_job_that_was_met_before_is_read_first(memory_store: MemoryStore) -> None:
+    """A worker that asks again for a job it knows makes one request, which writes nothing."""
+    jobs = worker(memory_store, "one")
+    commit(claimed(jobs))
+    memory_store.calls.clear()
+    assert isinstance(jobs.claim(JOB, subscriber("b.wav"), memory_store.clock.time()), Finished)
+    assert memory_store.counts() == {"GET": 1}
+
+
+def test_a_record_that_is_gone_is_made_anew(memory_store: MemoryStore) -> None:
+    """What a worker remembers of a job is no more than a guess: a record that was deleted is created again."""
+    jobs = worker(memory_store, "one")
+    commit(claimed(jobs))
+    memory_store.delete(jobs.layout.job_key(JOB.jid))
+    assert claimed(jobs).created

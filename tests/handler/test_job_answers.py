@@ -19,9 +19,10 @@ from protocol_rig import (
     worker,
 )
 
+from handler.answers import Busy, Finished, Later
 from handler.clock import VirtualClock
 from handler.errors import LeaseLost, NewerFormat, Unavailable
-from handler.job import EXPIRY_SLACK, Busy, Finished, Later
+from handler.job import EXPIRY_SLACK
 from handler.lease import SWAP_TRIES, Lease
 from handler.store.memory import Call, MemoryStore, Phase
 from handler.store.swap import Conflict

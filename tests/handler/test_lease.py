@@ -26,9 +26,10 @@ from protocol_rig import (
     worker,
 )
 
+from handler.answers import Busy
 from handler.clock import VirtualClock
 from handler.errors import LeaseLost, Unavailable
-from handler.job import EXPIRY_SLACK, Busy
+from handler.job import EXPIRY_SLACK
 from handler.lease import Lease
 from handler.store.memory import Call, MemoryStore, Phase
 from handler.types import JobRecord

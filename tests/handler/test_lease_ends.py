@@ -23,9 +23,9 @@ from protocol_rig import (
     worker,
 )
 
+from handler.answers import Later
 from handler.clock import VirtualClock
 from handler.errors import LeaseLost, Unavailable
-from handler.job import Later
 from handler.lease import KEPT_FAILURES, SWAP_TRIES, Lease
 from handler.store.memory import Call, MemoryStore, Phase
 from handler.types import JobRecord

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
 
 import pytest
@@ -37,29 +38,73 @@ def work(bucket: Path | Store, tmp_path: Path, engine: ScriptedEngine | None = N
 
 
 def test_a_batch_of_files(cli: Cli, bucket: Path, files: list[Path], tmp_path: Path) -> None:
-    """The recordings lie there, then the batch that names them, each with the options that were given."""
+    """The recordings lie there with their options, then the batch that names them; the results are where they would be
+    without a batch, and the batch's result names them.
+    """
     told = cli.json("submit", *files, "--to", bucket, "--prefix", "calls", "--batch", "monday", "--option", "tag=x")
     assert told["batch"]["key"] == "calls/monday.batch.jsonl"
     body = (bucket / "input/calls/monday.batch.jsonl").read_text()
-    assert [json.loads(line) for line in body.splitlines()] == [
-        {"key": f"calls/{file.name}", "options": {"tag": "x"}} for file in files
-    ]
+    assert [json.loads(line) for line in body.splitlines()] == [{"key": f"calls/{file.name}"} for file in files]
     progress = [Path(one["progress"]).relative_to(bucket).as_posix() for one in told["inputs"]]
-    assert progress == [f"progress/calls/monday.batch.jsonl/calls/{file.name}.json" for file in files]
+    assert progress == [f"progress/calls/{file.name}.json" for file in files]
     work(bucket, tmp_path)
     row = cli.json("status", bucket, "calls/monday.batch.jsonl")
     assert row["source_id"] == told["batch"]["source_id"]
     assert (row["kind"], row["status"], row["counts"]["completed"]) == ("batch", "completed", 3)
     assert row["manifest"]["kind"] == "batch"
     result = BatchResult.model_validate_json((bucket / row["result"]).read_bytes())
-    assert [(bucket / (member.result or "")).is_file() for member in result.members] == [True, True, True]
+    assert [member.result for member in result.members] == [f"results/calls/{file.name}.json" for file in files]
+    told = [json.loads((bucket / (member.result or "")).read_bytes())["metadata"]["tags"] for member in result.members]
+    assert told == [["x"]] * 3
 
 
 def test_options_cost_one_job(files: list[Path], cli: Cli, tmp_path: Path) -> None:
-    """Recordings that are submitted as a batch with options are transcribed once, not once with and once without."""
+    """Recordings that are submitted as a batch with options are transcribed and published once."""
     store = cli.store = Describing(SystemClock())
     cli.json("submit", *files, "--to", "s3://bucket", "--batch", "x", "--option", "language=de")
     assert work(store, tmp_path).jobs == 3
+    assert len(store.keys("results/")) == 4
+
+
+def test_a_batch_file(cli: Cli, bucket: Path, files: list[Path], tmp_path: Path) -> None:
+    """A batch that somebody wrote is submitted like a recording, after those beside it; --wait follows it, and a member
+    that failed makes the exit code 1.
+    """
+    batch = tmp_path / "tuesday.batch.jsonl"
+    batch.write_text('{"glob": "calls/*.wav"}\n')
+    told = cli.json("submit", batch, *files, "--to", bucket, "--prefix", "calls")
+    assert [one["key"] for one in told["inputs"]] == [f"calls/{file.name}" for file in (*files, batch)]
+    work(bucket, tmp_path, ScriptedEngine(failures=[NoAudio("there is no sound in it").to_detail()]))
+    assert cli.json("status", bucket, "calls/tuesday.batch.jsonl")["counts"]["failed"] == 1
+    beside = threading.Timer(0.5, work, (bucket, tmp_path))
+    beside.start()
+    done = cli("submit", batch, "--to", bucket, "--prefix", "calls", "--wait")
+    beside.join()
+    assert done.exit_code == 1
+    assert "calls/tuesday.batch.jsonl completed: 2 of 3 completed, 1 failed" in done.stderr
+    assert done.stdout.strip() == str(bucket / "results/calls/tuesday.batch.jsonl.json")
+
+
+@pytest.mark.parametrize(
+    ("text", "more", "told"),
+    [
+        ("{}\n", (), "line 1: a line has either a key or a glob"),
+        ('{"key": "a.wav", "options": {"lang": "de"}}\n', (), "line 1"),
+        ('{"glob": "*"}\n', ("--batch", "x"), "Leave out --batch"),
+        ('{"glob": "*"}\n', ("--option", "language=de"), "Give the options in its lines"),
+        ("", (), "is empty"),
+    ],
+)
+def test_a_wrong_batch_file(
+    cli: Cli, bucket: Path, tmp_path: Path, text: str, more: tuple[str, ...], told: str
+) -> None:
+    """What is wrong with a batch is told before anything is uploaded, as far as it can be known then."""
+    batch = tmp_path / "x.batch.jsonl"
+    batch.write_text(text)
+    result = cli("submit", batch, "--to", bucket, *more)
+    assert result.exit_code in (1, 2)
+    assert told in one_line(result)
+    assert not (bucket / "input").exists()
 
 
 def test_a_batch_without_a_name(cli: Cli, bucket: Path, files: list[Path]) -> None:
@@ -77,22 +122,18 @@ def test_wait_ends_with_the_batch(cli: Cli, bucket: Path, files: list[Path], tmp
     cli("submit", *files, "--to", bucket, "--batch", "one")
     work(bucket, tmp_path, ScriptedEngine(failures=[NoAudio("there is no sound in it").to_detail()]))
     # The same bytes under the same names in the same second would be the same inputs: a worker has to come again.
-    import threading
-
     beside = threading.Timer(0.5, work, (bucket, tmp_path))
     beside.start()
     done = cli("submit", *files[1:], "--to", bucket, "--batch", "two", "--option", "tag=y", "--wait")
     beside.join()
     assert done.exit_code == 0, done.stderr
     assert [Path(line).relative_to(bucket).as_posix() for line in done.stdout.splitlines()] == [
-        f"results/two.batch.jsonl/{file.name}.json" for file in files[1:]
+        f"results/{file.name}.json" for file in files[1:]
     ]
 
 
 def test_wait_tells_of_failures(cli: Cli, bucket: Path, files: list[Path], tmp_path: Path) -> None:
     """With --wait a member that fails is named with its reason, and the exit code is 1."""
-    import threading
-
     engine = ScriptedEngine(failures=[NoAudio("there is no sound in it").to_detail()])
     beside = threading.Timer(0.5, work, (bucket, tmp_path, engine))
     beside.start()
@@ -113,7 +154,7 @@ def test_status_lists_batches(cli: Cli, bucket: Path, files: list[Path], tmp_pat
     (bucket / "input/wrong.batch.jsonl").write_text("{}\n")
     work(bucket, tmp_path)
     table = cli("status", bucket).stdout
-    assert "Completed: 3 of 3, 0 failed, 0 cancelled" in table
+    assert "3 of 3 completed" in table
     assert "line 1: a line has either a key or a glob" in table
     shown = cli("status", bucket, "one.batch.jsonl").stdout
     assert "completed  3" in " ".join(shown.split("\n")).replace("   ", "  ") or "completed" in shown
@@ -155,6 +196,22 @@ def test_a_file_taken_for_a_name(cli: Cli, bucket: Path, files: list[Path]) -> N
     assert result.exit_code == 2
     assert "--batch=monday" in one_line(result)
     assert not (bucket / "input").exists()
+
+
+def test_one_file_taken_for_a_name(cli: Cli, bucket: Path, files: list[Path]) -> None:
+    """The same with a single file, which leaves none to submit."""
+    result = cli("submit", "--batch", files[0], "--to", bucket)
+    assert result.exit_code == 2
+    assert "--batch=monday" in one_line(result)
+
+
+def test_a_member_is_no_recording(cli: Cli, bucket: Path, files: list[Path]) -> None:
+    """Asked for what a batch makes of a recording, the commands name the batch to ask for."""
+    cli("submit", *files, "--to", bucket, "--batch", "one")
+    for command in ("status", "cancel", "retry"):
+        result = cli(command, bucket, "one.batch.jsonl/a.wav")
+        assert result.exit_code == 1
+        assert "Name the batch, one.batch.jsonl." in one_line(result)
 
 
 def test_the_key_is_the_workers(cli: Cli, bucket: Path, files: list[Path]) -> None:

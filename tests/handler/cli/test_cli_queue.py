@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -109,6 +110,16 @@ def test_no_open_door_without_a_token(cli: Cli, address: str) -> None:
     result = cli("listen", "s3://bucket", "--address", address)
     assert result.exit_code == 2
     assert "DROPSCRIBE_LISTEN_TOKEN" in one_line(result)
+
+
+def test_a_busy_port(cli: Cli) -> None:
+    """A port that somebody else has is one clear line, exit code 2, before a request goes out."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        result = cli("listen", "s3://bucket", "--address", address)
+    assert result.exit_code == 2
+    assert f"{address} cannot be listened on" in one_line(result)
+    assert "--address" in one_line(result)
 
 
 @pytest.mark.parametrize("address", ["", "9980", "127.0.0.1", "127.0.0.1:", ":9980", "::1:9980", "127.0.0.1:99999"])

@@ -273,7 +273,7 @@ def test_two_files_of_one_name_are_refused(cli: Cli, bucket: Path, recording: Pa
         ("folder", None, 2, "is a folder"),
         (".hidden.wav", b"x", 2, "no recording"),
         ("options.json", b"{}", 2, "no recording"),
-        ("calls.batch.jsonl", b"{}", 2, ".batch.jsonl"),
+        ("calls.batch.jsonl", b"{}", 1, "line 1"),
         ("empty.wav", b"", 1, "is empty"),
     ],
 )

@@ -4,6 +4,7 @@ does not spend the test's time on pauses between scans.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import logging
@@ -33,40 +34,54 @@ HASTE = 20.0
 class HastyClock(SystemClock):
     """Real time, but pauses of the thread that made it are short: the worker's between scans pass `HASTE` times as
     fast, and waits between two tries take a fifth of what was asked for. A lease is never held during the former.
+    ``pauses`` and ``waits``: the seconds that were asked for, of each kind.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self._owner = threading.get_ident()
         self._skipped = 0.0
+        self.pauses: list[float] = []
+        self.waits: list[float] = []
 
     def monotonic(self) -> float:
         return super().monotonic() + self._skipped
 
     def sleep(self, seconds: float) -> None:
+        self.waits.append(seconds)
         super().sleep(seconds / 5)
 
     def wait(self, event: threading.Event, seconds: float) -> bool:
         if threading.get_ident() != self._owner:
             return super().wait(event, seconds)
+        self.pauses.append(seconds)
         told = super().wait(event, seconds / HASTE)
         self._skipped += 0.0 if told else seconds * (1 - 1 / HASTE)
         return told
 
 
-def client_factory(url: str) -> ClientFactory:
-    """As the real one, but for the timeouts, and for one session and its start-up less."""
-    import boto3
+def client_factory(url: str, most: int = 99) -> ClientFactory:
+    """As the real one, but for the timeouts, one session for all, and at most so many tries."""
     from botocore.config import Config
 
-    session = boto3.session.Session(aws_access_key_id="test", aws_secret_access_key="test", region_name="us-east-1")
-
     def make(attempts: int) -> Any:
-        retries = {"mode": "standard", "total_max_attempts": attempts}
+        retries = {"mode": "standard", "total_max_attempts": min(attempts, most)}
         config = Config(connect_timeout=READ_SECONDS, read_timeout=READ_SECONDS, retries=retries)
-        return session.client("s3", endpoint_url=url, config=config)
+        with _making:
+            return _session().client("s3", endpoint_url=url, config=config)
 
     return make
+
+
+_making = threading.Lock()  # a session makes one client at a time
+
+
+@functools.cache
+def _session() -> Any:
+    """One for all: it is what takes longest to make."""
+    import boto3
+
+    return boto3.session.Session(aws_access_key_id="test", aws_secret_access_key="test", region_name="us-east-1")
 
 
 class Gone(BaseException):
@@ -75,7 +90,9 @@ class Gone(BaseException):
 
 @dataclass
 class FaultRig:
-    """A bucket behind the proxy. ``store`` goes past it, to the server itself."""
+    """A bucket behind the proxy. ``store`` goes past it, to the server itself. ``tries``: the most that the workers'
+    SDK makes at a request.
+    """
 
     proxy: FaultyProxy
     bucket: str
@@ -84,7 +101,9 @@ class FaultRig:
     contents: dict[str, bytes] = field(default_factory=dict)
     engines: list[ScriptedEngine] = field(default_factory=list)
     workers: list[Worker] = field(default_factory=list)
+    clocks: list[HastyClock] = field(default_factory=list)
     prefix: str = ""
+    tries: int = 99
 
     def drop(self, *bodies: bytes) -> None:
         for body in bodies:
@@ -99,6 +118,7 @@ class FaultRig:
         self.contents.clear()
         self.engines.clear()
         self.workers.clear()
+        self.clocks.clear()
         self.proxy.seen.clear()
 
     def die_once(self, stage: str) -> None:
@@ -127,9 +147,8 @@ class FaultRig:
 
     def behind(self, clock: Clock | None = None) -> S3Store:
         """A store on this side of the proxy."""
-        return S3Store(
-            self.bucket, self.prefix, clock=clock or HastyClock(), client_factory=client_factory(self.proxy.url)
-        )
+        factory = client_factory(self.proxy.url, self.tries)
+        return S3Store(self.bucket, self.prefix, clock=clock or HastyClock(), client_factory=factory)
 
     # ── what came of it ──────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -163,7 +182,7 @@ class FaultRig:
         return json.loads(self.store.get(key).body)
 
     def sent(self) -> int:
-        """Requests that reached the proxy, without the scans' listings, which are a matter of time."""
+        """Requests that reached the proxy, without the scans' listings, which are a matter of the pauses in between."""
         return sum(not call.listing for call in self.proxy.seen)
 
 
@@ -182,6 +201,7 @@ class _Draining(threading.Thread):
             engine = ScriptedEngine(between=self._between)
             name = f"worker-{len(self._rig.workers)}"
             worker = Worker(store, self._rig.settings, clock, engine, name=name)
+            self._rig.clocks.append(clock)
             self._rig.engines.append(engine)
             self._rig.workers.append(worker)
             self.tally = worker.run(drain=True)
@@ -216,5 +236,5 @@ def settings_in(tmp_path: Path) -> Settings:
         backoff_seconds=0.05,
         lease_seconds=30,
         beat_seconds=5,
-        progress_seconds=0.01,
+        progress_seconds=60,  # manifests at changes of stage alone: so a job makes a known number of requests
     )

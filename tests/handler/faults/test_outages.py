@@ -5,16 +5,17 @@ charged, and it does not knock on the door more often than its pace allows.
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable
 
 import pytest
 from faults_rig import FaultRig, lines
 from faulty_proxy import Call, Plan
 
+pytestmark = pytest.mark.proof
+
 BODIES = (b"one", b"two", b"one")
-CALM = 50  # requests for BODIES without a fault, and without listings
-OUTAGE = 30  # requests that meet it
+CALM = 50  # requests for BODIES without a fault, and without listings, on a slow machine
+OUTAGE = 16  # requests that meet it
 PER_LINE = 10  # requests between two times that a worker gives up: the SDK's tries, the swap's, the way there
 
 
@@ -74,24 +75,6 @@ def test_denied_for_a_while(faulty: FaultRig, caplog: pytest.LogCaptureFixture, 
     missing = "s3:ListBucket" if what == "listings" else "s3:PutObject"
     assert any("not allowed" in line and missing in line for line in lines(caplog.records))
     check_lines(caplog)
-
-
-def test_a_read_that_hangs(faulty: FaultRig) -> None:
-    """A recording whose bytes stop coming is asked for again after the client's time-out, and the job ends right."""
-    faulty.drop(b"one" * 10_000)
-    hung = threading.Event()
-
-    def plan(call: Call) -> str | None:
-        if call.method == "GET" and call.key.startswith("input/") and not hung.is_set():
-            hung.set()
-            return "hang"
-        return None
-
-    faulty.drain(plan=plan)
-    faulty.check()
-    faulty.check_work()
-    reads = [call for call in faulty.proxy.seen if call.method == "GET" and call.key.startswith("input/")]
-    assert [call.fault for call in reads] == ["hang", None]
 
 
 def check_lines(caplog: pytest.LogCaptureFixture) -> None:

@@ -6,13 +6,17 @@ from __future__ import annotations
 
 import time
 
+import pytest
 from faults_rig import FaultRig, every
 from faulty_proxy import Call
 
-from handler.job import Identity, Jobs, Later
+from handler.answers import Identity, Later
+from handler.job import Jobs
 from handler.layout import Layout
 from handler.lease import Lease
 from handler.types import Content, Subscriber
+
+pytestmark = pytest.mark.proof
 
 JOB = Identity("a" * 64, Content(sha256="b" * 64, size=1), {"model": None}, {"name": "sphinx"})
 BODIES = (b"one", b"two", b"three", b"one", b"two")

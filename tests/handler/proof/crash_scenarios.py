@@ -2,20 +2,23 @@
 
 A scenario prepares a bucket and says what happens in the middle of a stage; the *victim* is the worker whose requests
 meet the faults, the *heir* the one that comes after the first fault and drains the bucket. Requests are counted over
-both, so that a second fault may hit either.
+both, so that a second fault may hit either, and over the commands that somebody gives meanwhile.
 """
 
 from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from proof_ledger import USER
 from proof_queue import Exchange
 from proof_world import HOPELESS, MAY_PASS, FaultKind, World
 
+from handler.sweep import GRACE_SECONDS, Limits
 from pipeline.plan import GENERATING_OUTPUT, TRANSCRIBING
 
 SPEECH = b"somebody talks"
@@ -26,12 +29,14 @@ Fault = tuple[int, FaultKind]  # the number of the request, from 1, and what hap
 
 @dataclass(frozen=True)
 class Scenario:
-    """``prepare`` runs before the victim comes; ``within`` once, in the middle of its first transcription."""
+    """``prepare`` runs before the victim comes; ``within`` once, when somebody's engine comes to that ``place``."""
 
     name: str
     prepare: Callable[[World], None]
     within: Callable[[World], None] = lambda world: None
+    place: str = f"middle of {TRANSCRIBING}"  # before the last heartbeat; the ends of the stages are after it
     told: bool = False  # by a queue, beside the scan
+    settings: Mapping[str, Any] = field(default_factory=dict)  # and what else a `World` is told
 
 
 @dataclass
@@ -93,6 +98,36 @@ def evicted(world: World) -> None:
         world.evict(key)
 
 
+def swept(world: World) -> None:
+    """The same bytes were done days ago, and what is left of that goes just now."""
+    known(world)
+    world.age(2 * GRACE_SECONDS)
+    world.drop("b.wav", SPEECH)
+    world.terminal.insist(lambda: world.terminal.sweep(Limits(cache_ttl=GRACE_SECONDS)), 0.05)
+
+
+def batch(world: World) -> None:
+    """Two recordings, and a batch that wants one of them as it is and the other one under options of its own."""
+    world.drop("a.wav", SPEECH)
+    world.drop("b.wav", OTHER)
+    world.drop_batch("all.batch.jsonl", "a*", {"utterances": False}, "b*")
+
+
+def batch_of_one(world: World) -> None:
+    """A recording that is done, and a batch that wants it under other options."""
+    world.drop("a.wav", SPEECH)
+    undisturbed(world)
+    world.drop_batch("one.batch.jsonl", "a*", {"utterances": False}, "a*")
+
+
+def cancel(world: World) -> None:
+    world.terminal.insist(lambda: world.terminal.cancel("a.wav"))
+
+
+def cancel_one_of_two(world: World) -> None:
+    world.terminal.insist(lambda: world.terminal.cancel("b.wav"))
+
+
 def takeover(world: World) -> None:
     """Somebody died in the middle of the job, long ago."""
     world.drop("a.wav", SPEECH)
@@ -102,18 +137,18 @@ def takeover(world: World) -> None:
 
     outer, world._meddle = world._meddle, meddle
     world.hire(name="lost")
-    world.scheduler.run()
+    world.let_all_end()
     world._meddle = outer
-    world.scheduler.now += world.settings.lease_seconds + 5
+    world.age(world.settings.lease_seconds + 5)
 
 
 def undisturbed(world: World) -> None:
     """A worker that drains the bucket before anything happens."""
     outer, world._meddle = world._meddle, lambda worker, call: None
     world.hire(name="before", drain=True)
-    world.scheduler.run()
+    world.let_all_end()
     world._meddle = outer
-    world.scheduler.now += 100
+    world.age(100)
 
 
 SCENARIOS = (
@@ -123,11 +158,20 @@ SCENARIOS = (
     Scenario("failure-and-retry", failure_and_retry),
     Scenario("dead", dead),
     Scenario("overwrite", first_seen, overwrite),
-    Scenario("overwrite-same-bytes", first_seen, overwritten_by_the_same),
+    Scenario("overwrite-late", first_seen, overwrite, f"end of {TRANSCRIBING}"),
+    Scenario("overwrite-same-bytes", first_seen, overwritten_by_the_same, f"end of {TRANSCRIBING}"),
     Scenario("deletion", first_seen, lambda world: world.delete("a.wav")),
+    Scenario("deletion-late", first_seen, lambda world: world.delete("a.wav"), f"end of {TRANSCRIBING}"),
+    Scenario("cancel", first_seen, cancel),
+    Scenario("cancel-late", first_seen, cancel, f"end of {TRANSCRIBING}"),
+    Scenario("cancel-one-of-two", two_subscribers, cancel_one_of_two),
     Scenario("evicted-result", evicted),
+    Scenario("sweep", swept, settings={"inline_bytes": 0}),
+    Scenario("batch", batch),
+    Scenario("batch-overwritten", batch_of_one, overwrite, f"end of {GENERATING_OUTPUT}"),
     Scenario("takeover", takeover),
     Scenario("queue", first_seen, told=True),
+    Scenario("queue-beside", first_seen, told=True, settings={"beside": True}),
 )
 
 
@@ -147,7 +191,7 @@ def _disturbed(
 
     def meddle(worker: str, call: str) -> FaultKind | None:
         nonlocal count
-        if worker not in ("victim", "heir"):
+        if worker not in ("victim", "heir", USER):
             return None
         count += 1
         kind = faults.get(count)
@@ -157,7 +201,7 @@ def _disturbed(
             world.hire(1.0, drain=True, source=source)
         return kind
 
-    world = World(0, folder, meddle=meddle, limit=5_000.0, **settings)
+    world = World(0, folder, meddle=meddle, limit=5_000.0, **{**scenario.settings, **settings})
     if trace:
         world.log = []
     world.steps = 2
@@ -165,9 +209,9 @@ def _disturbed(
     source = exchange.source if exchange is not None else None
     within: list[str] = []
 
-    def on_stage(worker: str, stage: str) -> None:
-        if worker in ("victim", "heir") and stage in (TRANSCRIBING, GENERATING_OUTPUT) and not within:
-            within.append(stage)
+    def on_stage(worker: str, place: str) -> None:
+        if worker in ("victim", "heir") and place == scenario.place and not within:
+            within.append(place)
             scenario.within(world)
 
     scenario.prepare(world)
@@ -179,7 +223,8 @@ def _disturbed(
     world.run()
     if not within:
         scenario.within(world)
-    if not world.all_settled():  # a drain over a queue ends when that is silent: the scan is the truth
+        world.let_all_end()
+    if not (within and world.all_settled()):  # a drain over a queue ends when that is silent: the scan is the truth
         world._meddle = lambda worker, call: None
         world.hire(name="scanner", drain=True)
         world.ledger.violations = [one for one in world.ledger.violations if "never settled" not in one]

@@ -10,16 +10,18 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
+
+import proof_outputs as outputs
+from proof_versions import Versions
 
 from handler.layout import Layout, job_id_of
 from pipeline.plan import TRANSCRIBING
 
 USER = "user"  # the writer's name when no worker writes: uploads, deletions, commands
 AGE_SLACK = 1.0  # seconds: the store may tell its times in whole seconds
-TERMINAL = ("completed", "failed", "cancelled")
 
 
 @dataclass(slots=True)
@@ -46,13 +48,8 @@ class Ledger:
     layout: Layout
     violations: list[str] = field(default_factory=list)
     trace: Callable[[str, str], None] = lambda who, what: None
-    drops: int = 0
-    sequence: dict[str, int] = field(default_factory=dict)  # sid → the how-manieth drop of anything it was
-    key_of: dict[str, str] = field(default_factory=dict)  # sid → key
-    current: dict[str, str] = field(default_factory=dict)  # key → sid of the version that lies there now
     settled: set[str] = field(default_factory=set)  # sids that were so at some time
-    cancelled: set[str] = field(default_factory=set)  # sids whose cancellation was asked for
-    retried: set[str] = field(default_factory=set)  # jids that somebody asked to be run again
+    retried: set[str] = field(default_factory=set)  # sids and jids that somebody asked to be run again
     evicted: set[str] = field(default_factory=set)  # keys of artifacts that were taken away
     disturbed: dict[str, str] = field(default_factory=dict)  # worker → what was done to it first
     jobs_of: dict[str, tuple[str, str]] = field(default_factory=dict)  # job_id → (jid, sid)
@@ -63,6 +60,10 @@ class Ledger:
     takeovers: Counter[str] = field(default_factory=Counter)
     runs: list[StageRun] = field(default_factory=list)
     stored: int = 0
+    subscribers: int = 0  # inputs that a commit served beside the first
+
+    def __post_init__(self) -> None:
+        self.versions = Versions(self.layout)
 
     def broken(self, what: str) -> None:
         self.trace("LEDGER", what)
@@ -70,15 +71,6 @@ class Ledger:
             self.violations.append(what)
 
     # ── what the world reports ───────────────────────────────────────────────────────────────────────────────────────
-
-    def dropped(self, key: str, sid: str) -> None:
-        self.drops += 1
-        self.sequence[sid] = self.drops  # the same bytes again within the second are the same version
-        self.current[key] = sid
-        self.key_of[sid] = key
-
-    def removed(self, key: str) -> None:
-        self.current.pop(key, None)
 
     def disturb(self, worker: str, how: str) -> None:
         """A crash, a pause beyond the lease, or a store without an answer: it may lose a lease, and work, by that."""
@@ -94,6 +86,16 @@ class Ledger:
         """
         return sum(1 for run in self.runs if run.stored or run.worker in self.disturbed)
 
+    def retry(self, sid: str) -> None:
+        """Somebody asks for this input to be done again; of a batch, for its members, too."""
+        asked = {sid, *(one for one, version in self.versions.of.items() if version.parents[:1] == (sid,))}
+        self.retried |= asked | {jid for jid, waiting in self.jobs_of.values() if waiting in asked}
+
+    def may_run_again(self, jid: str) -> bool:
+        """Whether there was a reason to: somebody asked for it, or an artifact was taken away."""
+        gone = any(self.layout.stage_key(commit.result) in self.evicted for commit in self.commits[jid])
+        return gone or jid in self.retried
+
     # ── what the store reports ───────────────────────────────────────────────────────────────────────────────────────
 
     def wrote(self, writer: str, now: float, key: str, old: tuple[bytes, float] | None, body: bytes, peek: Any) -> None:
@@ -107,19 +109,36 @@ class Ledger:
         elif key.startswith(layout.stage_key("").removesuffix(".json")):
             self._stage(writer, key, old, body, peek)
         elif key.startswith(layout.results):
-            self._result(writer, key, old, body, peek)
+            self._say(writer, outputs.result(self, key, old[0] if old is not None else None, body))
         elif key.startswith(layout.progress):
-            self._manifest(writer, key, old, body)
+            if old is not None and writer != USER:
+                self._say(writer, outputs.manifest(self, key, old[0], body))
         elif key.startswith(layout.settled_key("")):
-            self._settled(writer, body, peek)
+            self._say(writer, outputs.settled(self, body, peek))
+
+    def acknowledged(self, writer: str, key: str, sid: str) -> None:
+        """A message was taken off the queue that was sent when ``key`` held the version ``sid``."""
+        self._say(writer, outputs.acknowledged(self, key, sid))
+
+    def _say(self, writer: str, wrongs: Iterable[str]) -> None:
+        for wrong in wrongs:
+            self.broken(f"{writer} {wrong}")
 
     def deleted(self, writer: str, key: str, body: bytes | None) -> None:
         """``body``: what lay there; None if nothing did."""
         layout = self.layout
-        if writer == USER or body is None or key.startswith(layout.errors):
+        if writer == USER:
+            if key.startswith(layout.stage_key("").removesuffix(".json")):
+                self.evicted.add(key)
             return
-        if not (key.startswith(layout.settled_key("")) and json.loads(body)["outcome"] == "cancelled"):
-            self.broken(f"{writer} deleted {key}")
+        if body is None or key.startswith(layout.errors):
+            return
+        told = json.loads(body)
+        if key.startswith(layout.settled_key("")) and told["outcome"] == "cancelled":
+            return
+        if key.startswith(layout.results) and told.get("source_id") in self.versions.cancelled:
+            return  # of a batch that was cancelled while somebody ended it
+        self.broken(f"{writer} deleted {key}")
 
     # ── each kind of object ──────────────────────────────────────────────────────────────────────────────────────────
 
@@ -166,8 +185,8 @@ class Ledger:
             wait = set()
         if old["state"] in ("running", "waiting") and writer != USER:
             for sid in waited - wait:
-                if self._wanted(sid) and peek(self.layout.settled_key(sid)) is None:
-                    self.broken(f"{name} and sent {self.key_of[sid]} away, which is there and wanted")
+                if self.versions.wanted(sid) and peek(self.layout.settled_key(sid)) is None:
+                    self.broken(f"{name} and sent {self.versions.of[sid].key} away, which is there and wanted")
         if old["state"] == new["state"] or (old["state"] in ("running", "waiting") and new["state"] == "cancelled"):
             return
         if old["state"] == "running":
@@ -175,9 +194,6 @@ class Ledger:
                 self.broken(f"{name} without holding it")
         elif not (writer == USER and new["state"] == "waiting"):
             self.broken(f"{name} again, which was {old['state']}")
-
-    def _wanted(self, sid: str) -> bool:
-        return self.current.get(self.key_of[sid]) == sid and sid not in self.cancelled
 
     def _charges(self, writer: str, old: dict[str, Any], new: dict[str, Any]) -> None:
         jid = new["jid"]
@@ -196,10 +212,14 @@ class Ledger:
         results = self.artifacts[self.layout.stage_key(new["result"])]
         if not results:
             self.broken(f"{name} with a result that was never stored")
+        self.commits[new["jid"]].append(Commit(new["token"], new["result"], new["committed_at"]))
+        self.subscribers += len(new["subscribers"]) - 1
+        if TRANSCRIBING not in new["stages"]:
+            self.broken(f"{name} without naming the transcript that it was made of")
+            return
         made_from = self.artifacts[self.layout.stage_key(new["stages"][TRANSCRIBING])]
         if not any(takes(result) == takes(kept) for result in results for kept in made_from):
             self.broken(f"{name} with a result of another transcript than the one that is kept")
-        self.commits[new["jid"]].append(Commit(new["token"], new["result"], new["committed_at"]))
 
     def _stage(self, writer: str, key: str, old: tuple[bytes, float] | None, body: bytes, peek: Any) -> None:
         new = json.loads(body)
@@ -229,88 +249,7 @@ class Ledger:
         found: bytes | None = peek(self.layout.blob_key(reference["sha256"]))
         return found
 
-    def _result(self, writer: str, key: str, old: tuple[bytes, float] | None, body: bytes, peek: Any) -> None:
-        metadata, part = _parts(body)
-        known = self.jobs_of.get(metadata["request_id"])
-        if known is None:
-            known = self._by_hash(metadata["request_id"])
-        if known is None:
-            self.broken(f"{writer} published {key} for a job that there is not")
-            return
-        jid, sid = known
-        if not self.commits[jid]:
-            self.broken(f"{writer} published {key} before anything was committed")
-            return
-        kept = [self.artifacts[self.layout.stage_key(commit.result)] for commit in self.commits[jid]]
-        if not any(part in bodies for bodies in kept):
-            self.broken(f"{writer} published {key} with another results part than the stored artifact")
-        if old is not None:
-            self._replaced(writer, key, old[0], sid, metadata)
-
-    def _replaced(self, writer: str, key: str, old: bytes, sid: str, metadata: dict[str, Any]) -> None:
-        before, _ = _parts(old)
-        earlier = self.jobs_of.get(before["request_id"]) or self._by_hash(before["request_id"])
-        if earlier is None:
-            return
-        was, now = self.sequence[earlier[1]], self.sequence[sid]
-        if now < was or (now == was and metadata["created"] < before["created"]):
-            self.broken(f"{writer} replaced {key} by an older result")
-
-    def _by_hash(self, job_id: str) -> tuple[str, str] | None:
-        """A finished job's result is published for inputs that never subscribed to it."""
-        for jid in self.commits:
-            for sid in self.sequence:
-                if job_id_of(jid, sid) == job_id:
-                    self.jobs_of[job_id] = (jid, sid)
-                    return jid, sid
-        return None
-
-    def _manifest(self, writer: str, key: str, old: tuple[bytes, float] | None, body: bytes) -> None:
-        new = json.loads(body)
-        if old is None or writer == USER:
-            return
-        before = json.loads(old[0])
-        same_job = before["job_id"] == new["job_id"]
-        if same_job and (
-            new["token"] < before["token"] or (new["token"] == before["token"] and before["status"] in TERMINAL)
-        ):
-            self.broken(f"{writer} replaced the manifest {key} by an older one of the same job")
-        back = new["token"] == before["token"] and new["percent"] < before["percent"]
-        if same_job and back and new["status"] not in ("failed", "cancelled"):
-            self.broken(f"{writer} let the percent of {key} go back")
-        was, now = self.sequence.get(before["source_id"], 0), self.sequence.get(new["source_id"], 0)
-        if now < was:
-            self.broken(f"{writer} replaced the manifest {key} by one of an older version")
-
-    def _settled(self, writer: str, body: bytes, peek: Any) -> None:
-        marker = json.loads(body)
-        key, sid = marker["key"], marker["sid"]
-        self.settled.add(sid)
-        if self.current.get(key) != sid:
-            return  # deleted or replaced: whatever is told, nobody waits for it
-        if marker["outcome"] == "completed":
-            result = peek(self.layout.result_key(key))
-            if result is None or _parts(result)[0]["request_id"] != marker["job_id"]:
-                self.broken(f"{writer} settled {key} before its result was there")
-        elif marker["outcome"] == "failed":
-            if peek(self.layout.error_key(key)) is None:
-                self.broken(f"{writer} settled {key} before its error was there")
-        elif sid not in self.cancelled:
-            self.broken(f"{writer} settled {key} as cancelled, which is there and wanted")
-
-    def acknowledged(self, writer: str, key: str, sid: str) -> None:
-        """A message was taken off the queue that was sent when ``key`` held the version ``sid``."""
-        if self.current.get(key) == sid and sid not in self.settled:
-            self.broken(f"{writer} acknowledged the message of {key} before it was settled")
-
 
 def takes(artifact: bytes) -> set[bytes]:
     """The words that tell one run of an engine from another (`proof_world.SimEngine`)."""
     return {take.lower() for take in re.findall(rb"(?i)\btake[0-9]+", artifact)}
-
-
-def _parts(body: bytes) -> tuple[dict[str, Any], bytes]:
-    """A result's metadata, and the bytes of its part ``results``."""
-    head, _, rest = body.partition(b'"results":')
-    metadata: dict[str, Any] = json.loads(head.rstrip(b",") + b"}")["metadata"]
-    return metadata, rest.rstrip()[:-1]

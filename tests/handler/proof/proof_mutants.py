@@ -119,6 +119,7 @@ MUTANTS = (
                 put_bytes""",
         """            try:
                 put_bytes""",
+        f"{POINTS}[batch-overwritten]",
     ),
     Mutant(
         "evict-blobs-before-references",
@@ -202,10 +203,38 @@ MUTANTS = (
     ),
     Mutant(
         "a-settled-input-is-run-again",
-        "worker/inputs.py",
+        "worker/claims.py",
         "        if self._settled_meanwhile(claim):\n            return True\n",
         "",
         f"{FINDINGS}test_settled_while_being_claimed",
+    ),
+    Mutant(
+        "a-takeover-forgets-the-transcript",
+        "worker/attempt.py",
+        "                self._course.digests |= {name: made.digest for name, made in self._plans.items()}\n",
+        "",
+        f"{FINDINGS}test_a_takeover_names_what_the_result_was_made_of",
+    ),
+    Mutant(
+        "a-retry-does-not-wait",
+        "job.py",
+        "            if left > 0:\n",
+        "            if left > 3600:\n",
+        f"{POINTS}[failure-and-retry]",
+    ),
+    Mutant(
+        "a-members-recording-is-not-asked-for",
+        "publish.py",
+        "        return self.holds(member.source_key, member.source_sid) and self.holds(",
+        "        return self.holds(",
+        f"{POINTS}[batch-overwritten]",
+    ),
+    Mutant(
+        "what-is-young-is-swept",
+        "sweep/references.py",
+        "        return self.now - info.modified > GRACE_SECONDS\n",
+        "        return True\n",
+        "tests/handler/test_sweep.py",
     ),
     Mutant(
         "the-last-manifest-asks-nobody",

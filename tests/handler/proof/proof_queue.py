@@ -36,7 +36,7 @@ class Exchange:
         self.parcels: list[Parcel] = []
 
     def send(self, key: str) -> None:
-        self.parcels.append(Parcel(key, self.world.ledger.current[key]))
+        self.parcels.append(Parcel(key, self.world.ledger.versions.current[key]))
 
     def receive(self) -> list[Parcel]:
         now = self.world.scheduler.now

@@ -12,7 +12,12 @@ import heapq
 import random
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import partial
+from typing import TypeVar
+
+Answer = TypeVar("Answer")
 
 START = 1_700_000_000.0  # epoch seconds, of the store's clock
 
@@ -25,7 +30,7 @@ class OutOfTime(BaseException):
     """The run took longer than it may; it is over for everybody."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Task:
     name: str
     go: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
@@ -76,6 +81,11 @@ class Scheduler:
             if task.error is not None:
                 raise task.error
 
+    @property
+    def current(self) -> Task | None:
+        """The one that runs now; None before and after all."""
+        return self._current
+
     def pause(self, seconds: float = 0.0) -> None:
         """Let others run; come back after ``seconds``. `Killed`, `OutOfTime`."""
         task = self._current
@@ -111,6 +121,26 @@ class Scheduler:
         task.go.release()
         if caller is not None:
             caller.go.acquire()
+
+
+class SimAnswer(Future[Answer]):
+    """What a task of its own is asked for: whoever waits for it lets others run meanwhile."""
+
+    def __init__(self, scheduler: Scheduler, ask: Callable[[], Answer]) -> None:
+        super().__init__()
+        self._scheduler = scheduler
+        self.task = scheduler.spawn("beside", partial(self._run, ask))
+
+    def _run(self, ask: Callable[[], Answer]) -> None:
+        try:
+            self.set_result(ask())
+        except Exception as error:
+            self.set_exception(error)
+
+    def result(self, timeout: float | None = None) -> Answer:
+        while not self.done():
+            self._scheduler.pause(0.005)
+        return super().result(timeout)
 
 
 class SimClock:

@@ -16,15 +16,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from proof_ledger import USER
 from proof_queue import Exchange
 from proof_world import HOPELESS, KINDS, MAY_PASS, FaultKind, World
-from sim_scheduler import SimClock
 
-from handler.cancel import Cancel
-from handler.errors import StoreError
-from handler.job import Jobs
-from handler.retry import Retry
-from handler.store.memory import Call, Phase
+from handler.sweep import GRACE_SECONDS, Limits
+
+BATCHES = ("all.batch.jsonl", "some.batch.jsonl")
 
 
 @dataclass
@@ -47,6 +45,7 @@ class Story:
         self.random = world.random
         self.counts: Counter[str] = Counter()
         world.store.coarse = self.random.random() < 0.5
+        world.beside = self.random.random() < 0.5
         world.settings = world.settings.model_copy(
             update={"inline_bytes": self.random.choice((0, 256 * 1024)), "scan_seconds": self.random.choice((2, 5))}
         )
@@ -59,29 +58,51 @@ class Story:
         self.exchange = Exchange(world) if self.random.random() < 0.4 else None
         self.user_done = False
 
-    def play(self) -> Outcome:
+    def play(self, seed: int) -> Outcome:
         world = self.world
         for content in self.contents:
             if self.random.random() < 0.15:
                 world.failing[content] = [MAY_PASS] * self.random.randrange(1, 4)
             elif self.random.random() < 0.05:
                 world.failing[content] = [HOPELESS] * 50
+        if self.random.random() < 0.3:
+            self.before()
         for _ in range(self.random.randrange(1, 5)):
             self.hire(self.random.random() * 20)
-        world.scheduler.spawn("user", self.user)
+        world.scheduler.spawn(USER, self.user)
         world.scheduler.spawn("watch", self.watch)
         world.run()
-        ledger = world.ledger
+        return self.outcome(seed)
+
+    def outcome(self, seed: int) -> Outcome:
+        world, ledger = self.world, self.world.ledger
+        counts = world.faults + self.counts
+        counts["artifacts swept"], counts["artifacts evicted"] = world.terminal.swept, len(ledger.evicted)
+        counts["subscribers served"] = ledger.subscribers
+        for batch in BATCHES:
+            marker = world.settled(batch)
+            if marker is not None:
+                counts[f"batches {marker}"] += 1
         return Outcome(
-            world.random.random() and 0,
+            seed,
             ledger.violations,
             len(ledger.runs),
             ledger.ideal,
             world.requests,
             world.scheduler.now,
-            world.faults + self.counts,
+            counts,
             world.log or [],
         )
+
+    def before(self) -> None:
+        """What some recordings gave was made days ago, by a worker to whom nothing happened."""
+        faults, self.fault_rate = self.fault_rate, 0.0
+        for content in self.contents[:2]:
+            self.world.drop(f"before {content.decode()}.wav", content)
+        self.world.hire(name="before", drain=True)
+        self.world.let_all_end()
+        self.world.age(2 * GRACE_SECONDS)
+        self.fault_rate = faults
 
     def hire(self, delay: float) -> None:
         skew = self.random.choice((0.0, 0.0, -4000.0, 4000.0))
@@ -90,6 +111,8 @@ class Story:
         self.world.hire(delay, skew=skew, source=source, ended=lambda name: self.hire(self.random.random() * 60))
 
     def meddle(self, worker: str, call: str) -> FaultKind | None:
+        if worker == USER:  # who has a whole story to tell
+            return None
         if self.faults_left <= 0 or self.random.random() >= self.fault_rate:
             return None
         self.faults_left -= 1
@@ -104,6 +127,8 @@ class Story:
             self.evict,
             self.retry,
             self.cancel,
+            self.sweep,
+            self.batch,
         ]
         self.drop()
         for _ in range(self.random.randrange(2, 12)):
@@ -121,8 +146,9 @@ class Story:
                 self.exchange.send(key)
 
     def remove(self) -> None:
-        if self.world.bodies:
-            self.world.delete(self.random.choice(sorted(self.world.bodies)))
+        there = sorted(self.world.ledger.versions.current)
+        if there:
+            self.world.delete(self.random.choice(there))
 
     def evict(self) -> None:
         references = self.world.references()
@@ -130,37 +156,21 @@ class Story:
             self.world.evict(key)
             self.world.scheduler.pause(0.01)
 
+    def batch(self) -> None:
+        """All recordings, or some, are asked for under other options; a batch without any fails."""
+        options = self.random.choice(({"utterances": False}, {"punctuate": False}))
+        own = self.random.choice(("*", "0*", "[1-9]*"))
+        self.world.drop_batch(self.random.choice(BATCHES), "*", options, own)
+
+    def sweep(self) -> None:
+        """Everything that was made before the story began, and lay there for days, may go."""
+        self.world.terminal.sweep(Limits(cache_ttl=GRACE_SECONDS, cache_bytes=self.random.choice((None, 0))))
+
     def retry(self) -> None:
-        world, key = self.world, self.random.choice(self.keys)
-        sid = world.ledger.current.get(key)
-        if sid is None:
-            return
-        world.ledger.retried.update(jid for jid, waiting in world.ledger.jobs_of.values() if waiting == sid)
-        self.command(f"retry {key}", lambda jobs: Retry(jobs).key(key))
+        self.world.terminal.retry(self.random.choice((*self.keys, *BATCHES)))
 
     def cancel(self) -> None:
-        world, key = self.world, self.random.choice(self.keys)
-        sid = world.ledger.current.get(key)
-        if sid is None:
-            return
-        world.ledger.cancelled.add(sid)
-        self.command(f"cancel {key}", lambda jobs: Cancel(jobs).key(key))
-
-    def command(self, what: str, run: Callable[[Jobs], object]) -> None:
-        """Somebody at a terminal, whose requests take their time, too."""
-        world = self.world
-
-        def hook(call: Call, phase: Phase) -> None:
-            if phase == "before":
-                world.scheduler.pause(self.random.random() * 0.02)
-                world.trace("user", f"{call.method} {call.key}")
-
-        store = world.store.connect("user", hook)
-        try:
-            told = run(Jobs(store, world.layout, SimClock(world.scheduler), world.settings, "user"))
-            world.trace("user", f"{what}: {told}")
-        except StoreError as error:
-            world.trace("user", f"{what}: {error.message}")
+        self.world.terminal.cancel(self.random.choice((*self.keys, *BATCHES)))
 
     def watch(self) -> None:
         """Let everybody go home when all is done, or something is broken already."""
@@ -175,9 +185,7 @@ def simulate(seed: int, *, trace: bool = False) -> Outcome:
         story = Story(seed, folder)
         if trace:
             story.world.log = []
-        outcome = story.play()
-        outcome.seed = seed
-        return outcome
+        return story.play(seed)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from proof_ledger import takes
+from proof_ledger import USER, takes
 from proof_queue import Exchange
 from proof_world import FaultKind, World
 from protocol_rig import JOB, claimed, dropped, record_of, worker
+from sim_scheduler import SimClock
 
+from handler.answers import Busy
 from handler.clock import VirtualClock
-from handler.job import Busy
+from handler.job import Jobs
+from handler.remove import Remove
 from handler.store.memory import MemoryStore
 from handler.types import Subscriber
 from handler.worker.heart import Pulse
@@ -98,7 +101,7 @@ def test_replaced_while_being_told(tmp_path: Path) -> None:
     world.steps = 1
     world.drop("before.wav", SPEECH)
     world.hire(name="before", drain=True)
-    world.scheduler.run()
+    world.let_all_end()
     world._meddle = Meddler(("slow", "put progress/a.wav.json", "long pause"))
     world.drop("a.wav", SPEECH)
 
@@ -151,3 +154,26 @@ def test_a_late_artifact_is_adopted(tmp_path: Path) -> None:
     assert ran[-2:] == [("next", TRANSCRIBING, False), ("next", GENERATING_OUTPUT, True)]
     assert takes(world.store.peek("results/a.wav.json") or b"") == {b"take1"}
     assert world.ledger.violations == []
+
+
+def test_a_takeover_names_what_the_result_was_made_of(tmp_path: Path) -> None:
+    """A worker dies between keeping the result and committing it. Whoever commits it names the transcript in the
+    record, too, though it never looked at it: or a purge would leave behind what somebody said.
+    """
+    world = World(0, tmp_path)
+    world.steps = 1  # over before a heartbeat is due
+    world.on_stage = lambda worker, place: commit_fails() if place == f"end of {GENERATING_OUTPUT}" else None
+
+    def commit_fails() -> None:
+        world._meddle = Meddler(("dies", "put .dropscribe/v1/jobs/", "crash before"))
+
+    world.drop("a.wav", SPEECH)
+    world.hire(0.0, name="dies", drain=True)
+    world.hire(1.0, name="heir", drain=True)
+    world.run()
+    assert world.faults["crash before"] == 1
+    assert world.ledger.violations == []
+    assert [run.worker for run in world.ledger.runs] == ["dies", "dies"]
+    assert len(world.references()) == 2
+    Remove(Jobs(world.store, world.layout, SimClock(world.scheduler), world.settings, USER)).key("a.wav", purge=True)
+    assert world.references() == ()

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 from protocol_rig import JOB, LEASE, SETTINGS, commit, record_of, subscriber, trouble, worker
 
+from handler.answers import Busy, Finished, Later
 from handler.clock import VirtualClock
 from handler.errors import LeaseLost
-from handler.job import EXPIRY_SLACK, Busy, Finished, Jobs, Later
+from handler.job import EXPIRY_SLACK, Jobs
 from handler.lease import Lease
 from handler.store.memory import MemoryStore
 
@@ -42,7 +43,7 @@ class Model:
 
 @dataclass
 class Held:
-    """A lease as its holder believes in it. ``until``: when it stops itself; ``cancelled``: which it has not noticed."""
+    """A lease as its holder believes in it. ``until``: when it stops itself; ``cancelled``: it has not noticed that."""
 
     lease: Lease
     worker: str

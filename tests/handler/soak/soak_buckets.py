@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
@@ -107,13 +106,3 @@ class S3Bucket:
     def _version(self, entry: dict[str, Any]) -> tuple[str, bytes]:
         reply = self._client.get_object(Bucket=self._name, Key=entry["Key"], VersionId=entry["VersionId"])
         return entry["Key"].removeprefix("results/"), reply["Body"].read()
-
-
-def wait_until(true: Any, seconds: float) -> bool:
-    """Whether it became true; asked again and again for at most so long."""
-    until = time.monotonic() + seconds
-    while not true():
-        if time.monotonic() > until:
-            return False
-        time.sleep(0.02)
-    return True

@@ -2,9 +2,9 @@
 
     python soak_nursery.py ENGINE_LOG
 
-Reads JSON lines: ``{"start": [argument, …], "log": path}`` is answered with ``{"pid": …}``, ``{"wait": pid}`` with
-``{"status": …}`` once that process has ended (what `os.waitstatus_to_exitcode` makes of it). At the end of the input,
-all that still live are killed. The workers' engine is soak_engine.py.
+Reads JSON lines: ``{"start": [argument, …], "log": path}`` is answered with ``{"pid": …}``, ``{"wait": pid, "seconds":
+…}`` with ``{"status": …}``: what `os.waitstatus_to_exitcode` makes of that process's end, null if it did not end in so
+many seconds. At the end of the input, all that still live are killed. The workers' engine is soak_engine.py.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import json
 import os
 import signal
 import sys
+import time
 import traceback
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from handler.cli.runtime import Runtime
 from handler.clock import Clock
 
 SLOW_TO_IMPORT = ("boto3", "botocore.config", "s3transfer.manager", "handler.store.s3", "handler.cli.work")
+LOOK_SECONDS = 0.01
 ENGINE = Path(__file__).with_name("soak_engine.py")
 
 
@@ -59,18 +61,31 @@ def forked(arguments: list[str], log: str, engine_log: str) -> int:
         os._exit(status)
 
 
+def ended(pid: int, seconds: float) -> int | None:
+    until = time.monotonic() + seconds
+    while True:
+        found, status = os.waitpid(pid, os.WNOHANG)
+        if found:
+            return os.waitstatus_to_exitcode(status)
+        if time.monotonic() > until:
+            return None
+        time.sleep(LOOK_SECONDS)
+
+
 def serve(engine_log: str) -> None:
     living: set[int] = set()
     for line in sys.stdin:
         asked: dict[str, Any] = json.loads(line)
+        answer: dict[str, Any]
         if "start" in asked:
             pid = forked(asked["start"], asked["log"], engine_log)
             living.add(pid)
             answer = {"pid": pid}
         else:
-            _, status = os.waitpid(asked["wait"], 0)
-            living.discard(asked["wait"])
-            answer = {"status": os.waitstatus_to_exitcode(status)}
+            status = ended(asked["wait"], asked["seconds"])
+            if status is not None:
+                living.discard(asked["wait"])
+            answer = {"status": status}
         print(json.dumps(answer), flush=True)
     for pid in living:
         with contextlib.suppress(ProcessLookupError):

@@ -1,5 +1,6 @@
 """A soak: recordings keep dropping into a bucket, three workers are at it, and somebody kills them, or their engines,
-with SIGKILL at random moments, and starts others. What it did is a `Course`; what must hold then is in test_soak.py.
+with SIGKILL at random moments, and starts others. In the end one worker sees to what is left. What it did is a
+`Course`; what must hold then is in test_soak.py.
 
 Everything random comes from one seed, but the moment within a job at which a signal strikes is the machine's.
 """
@@ -25,7 +26,7 @@ from soak_buckets import SoakBucket
 
 NURSERY = Path(__file__).with_name("soak_nursery.py")
 WORKERS = 3
-PATIENCE = 240.0  # seconds until a soak that makes no end is given up
+PATIENCE = 120.0  # seconds until a worker that makes no end is given up
 SETTINGS = {
     "DROPSCRIBE_MODEL": "sphinx",
     "DROPSCRIBE_LEASE_SECONDS": "2",
@@ -41,6 +42,10 @@ SETTINGS = {
 }
 
 
+class EndedBadly(AssertionError):
+    """A worker that was not killed ended by itself, or one that was to end did not, or not well."""
+
+
 @dataclass
 class Course:
     """What a soak did. ``present``: each key's last bytes; ``contents``: all bytes ever dropped, by SHA-256."""
@@ -50,7 +55,6 @@ class Course:
     contents: dict[str, bytes] = field(default_factory=dict)
     workers_killed: int = 0
     engines_killed: int = 0
-    ended_badly: list[str] = field(default_factory=list)  # workers that were not killed and yet did not end with 0
     processes_left: list[str] = field(default_factory=list)
 
     @property
@@ -83,7 +87,22 @@ class Nursery:
 
     def wait(self, pid: int) -> int:
         """The exit code; negative the signal."""
-        return int(self._ask(wait=pid)["status"])
+        status = self._ask(wait=pid, seconds=PATIENCE)["status"]
+        if status is None:
+            raise EndedBadly(f"worker {pid} has not ended after {PATIENCE:.0f} s{self._last_words()}")
+        return int(status)
+
+    def _last_words(self) -> str:
+        """The end of the log that was last written to."""
+        logs = sorted(self.folder.glob("worker-*.log"), key=lambda log: log.stat().st_mtime)
+        return "".join(f"\n    {line}" for line in logs[-1].read_text().splitlines()[-8:]) if logs else ""
+
+    def check_status(self, pid: int, *allowed: int) -> int:
+        """Wait for its end. `EndedBadly` unless it is one of these."""
+        status = self.wait(pid)
+        if status not in allowed:
+            raise EndedBadly(f"worker {pid} ended with {status}, not with {allowed}{self._last_words()}")
+        return status
 
     def logged(self, what: str) -> int:
         """In how many lines of the workers' logs this stands."""
@@ -106,7 +125,9 @@ class Nursery:
 
 
 class Soak:
-    """``options``: of each `dropscribe work` but the last. ``last_signal``: what the three get in the end."""
+    """``options``: of each `dropscribe work`. ``last_signal``: what the three get in the end, before one more of them
+    is started with ``--drain``.
+    """
 
     def __init__(
         self,
@@ -165,23 +186,19 @@ class Soak:
 
     def _replaced(self, pid: int) -> int:
         os.kill(pid, signal.SIGKILL)
-        code = self._nursery.wait(pid)
-        if code == -signal.SIGKILL:
-            self.course.workers_killed += 1
-        else:
-            self.course.ended_badly.append(f"worker {pid} had ended before it was killed: {code}")
+        self._nursery.check_status(pid, -signal.SIGKILL)
+        self.course.workers_killed += 1
         return self._nursery.start(self._arguments)
 
     def _end(self) -> None:
-        """The three are asked to end, or not asked; a last one, which scans, sees to what is left."""
+        """The three are asked to end, or not asked; a last one sees to what is left."""
         for pid in self._living:
             os.kill(pid, self._last_signal)
             self.course.workers_killed += self._last_signal == signal.SIGKILL
-        self._living.append(self._nursery.start([*self._arguments[:2], "--drain"]))
+        last = self._nursery.start([*self._arguments, "--drain"])
         for pid in self._living:
-            code = self._nursery.wait(pid)
-            if code not in (0, -self._last_signal):  # one that had just been started may not be listening yet
-                self.course.ended_badly.append(f"worker {pid} ended with {code}")
+            self._nursery.check_status(pid, 0, -self._last_signal)  # one just started may not be listening yet
+        self._nursery.check_status(last, 0)
 
     def _engines(self) -> Iterator[str]:
         """Engines of this soak that still live, after those that are just ending had the time to."""

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import tracemalloc
 from collections import Counter
+from pathlib import Path
 
 from batch_rig import NAME, bodies, drop_all, ended, lines, settle, watcher
 from worker_rig import Rig, drain
 
+from handler.batches import Batches
 from handler.batches.plan import Plan
 from handler.batches.standing import Standing
 from handler.batches.watcher import WINDOW
 from handler.fakes import ScriptedEngine
+from handler.store.folder import FolderStore
 from handler.store.memory import Call, MemoryStore, Phase
 from handler.types import Source
 from handler.watch import SettledIds
@@ -101,6 +104,32 @@ def test_progress_while_one_worker_is_busy(rig: Rig) -> None:
 
     rig.worker(ScriptedEngine(between=between)).sweep()
     assert told[::2] == [0, 1, 2, 3, 4, 5]
+
+
+def test_a_batch_that_comes_late_is_seen(rig: Rig, bucket: MemoryStore) -> None:
+    """A worker in the middle of a long backlog sees a batch that was dropped meanwhile: soon if there was a file that
+    was not ready yet, within the time between two reconciling scans otherwise.
+    """
+    drop_all(rig, bodies(6))
+    batches = watcher(rig, client := bucket.client())
+    batches.scan()
+    rig.drop(NAME, lines({"glob": "*.wav"}))
+    settle(rig, bucket, "calls/00.wav")
+    rig.clock.sleep(rig.settings.reconcile_seconds - 1)
+    asked = len(client.calls)
+    batches.look()
+    assert len(client.calls) == asked
+    rig.clock.sleep(1)
+    batches.look()
+    assert rig.manifest(NAME)["counts"]["completed"] == 1
+    folder = FolderStore(Path(rig.settings.work_dir) / "bucket", rig.clock, settle_seconds=5)
+    folder.put(f"input/{NAME}", lines({"glob": "*.wav"}))
+    folder.put("input/calls/00.wav", b"talk")
+    batches = Batches(folder, rig.layout, rig.settings, rig.clock, worker="w", asleep=lambda sid: 0.0)
+    batches.scan()
+    rig.clock.sleep(6)
+    batches.look()
+    assert [key for key in (info.key for info in folder.list(".dropscribe/v1/batches/")) if key.endswith("plan.json")]
 
 
 # ── what it costs ────────────────────────────────────────────────────────────────────────────────────────────────────

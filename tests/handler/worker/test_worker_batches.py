@@ -6,13 +6,10 @@ import json
 
 import pytest
 from batch_rig import NAME, batch_state, bodies, check_members, drop_all, ended, lines
-from worker_rig import Died, Mortal, Rig, at, drain, heard, text_of
+from worker_rig import Died, Rig, at, drain, heard, text_of
 
-from handler.cancel import Cancel
 from handler.errors import AccessDenied
-from handler.fakes import OwnedClock, ScriptedEngine
-from handler.job import Jobs
-from handler.retry import Retry
+from handler.fakes import ScriptedEngine
 from handler.store.memory import Call, MemoryStore, Phase
 from pipeline.errors import NoAudio
 
@@ -121,7 +118,7 @@ def test_failed_members(rig: Rig) -> None:
     assert rig.json(first["error"])["err_msg"] == HOPELESS.message
     assert (last["result"], last["message"]) == (None, "calls/02.wav is empty")
     assert result["counts"] == {"total": 3, "completed": 1, "failed": 2, "cancelled": 0, "queued": 0}
-    assert rig.manifest(NAME)["message"] == "Completed: 1 of 3, 2 failed, 0 cancelled"
+    assert rig.manifest(NAME)["message"] == "1 of 3 completed, 2 failed"
 
 
 def test_a_member_whose_options_cannot_be_together(rig: Rig) -> None:
@@ -306,65 +303,3 @@ def test_recordings_are_never_touched(rig: Rig) -> None:
     before = {key: rig.body(key) for key in rig.keys("input/")}
     drain(rig)
     assert {key: rig.body(key) for key in rig.keys("input/")} == before
-
-
-# ── what people do ───────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def test_a_retried_batch(rig: Rig) -> None:
-    """A retry of a batch has its failed members done again, with options and without, and nothing else."""
-    drop_all(rig, bodies(4))
-    odd = {"glob": "*[13].wav", "options": GERMAN}
-    rig.drop(NAME, lines({"glob": "*.wav"}, odd))
-    drain(rig, ScriptedEngine(failures=[HOPELESS] * 6))  # the members, and the ordinary jobs of two of them
-    assert ended(rig)["counts"]["failed"] == 4
-    retried = Retry(rig.jobs()).key(NAME)
-    assert (retried.outcome, retried.was) == ("retried", "completed")
-    engine = drain(rig)
-    check_members(rig, bodies(4))
-    assert engine.jobs == 4
-    assert rig.keys("errors/") == ["errors/calls/01.wav.json", "errors/calls/03.wav.json"]
-
-
-def test_a_retry_of_a_wrong_batch_reads_it_again(rig: Rig) -> None:
-    """A batch that failed for a recording that was not there runs, once that is, after a retry."""
-    rig.drop(NAME, lines("a.wav"))
-    drain(rig)
-    rig.drop("a.wav", b"talk")
-    Retry(rig.jobs()).key(NAME)
-    drain(rig)
-    check_members(rig, {"a.wav": b"talk"})
-
-
-def test_a_retry_that_dies(rig: Rig) -> None:
-    """A retry of a batch that dies at any request, given again, does what it would have done."""
-    for number in range(1, 30):
-        clock = OwnedClock()
-        one = Rig(MemoryStore(clock), clock, rig.settings)
-        drop_all(one, bodies(2))
-        one.drop(NAME, lines("calls/00.wav", {"key": "calls/01.wav", "options": GERMAN}))
-        drain(one, ScriptedEngine(failures=[HOPELESS] * 3))
-        assert ended(one)["counts"]["failed"] == 2
-        mortal = Mortal(one.store, number, after=True)
-        try:
-            Retry(Jobs(mortal, one.layout, clock, one.settings, "retry")).key(NAME)
-        except Died:
-            Retry(one.jobs()).key(NAME)
-            drain(one)
-            check_members(one, bodies(2))
-        else:
-            break
-    assert number > 6
-
-
-def test_a_cancelled_batch(rig: Rig) -> None:
-    """A batch that somebody cancels ends: nothing more of its own members is begun, and its manifest says so."""
-    recordings = bodies(3)
-    drop_all(rig, recordings)
-    drain(rig)
-    rig.drop(NAME, lines({"glob": "*.wav", "options": GERMAN}))
-    engine = drain(rig, at("transcribing", lambda: Cancel(rig.jobs()).key(NAME)))
-    assert engine.jobs < 3
-    assert rig.settled(NAME) == "cancelled"
-    assert rig.manifest(NAME)["status"] == "cancelled"
-    assert rig.result(NAME) is None

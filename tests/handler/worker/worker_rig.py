@@ -24,6 +24,7 @@ from handler.store.base import Found, Info, Store
 from handler.types import JobRecord
 from handler.watch import Candidate
 from handler.worker import Worker
+from handler.worker.beside import Beside, in_turn
 from handler.worker.heart import Heart, thread_heart
 
 MUTATING = ("put", "upload", "delete")
@@ -50,6 +51,7 @@ class Rig:
         clock: Clock | None = None,
         source: Source | None = None,
         heart: Heart = thread_heart,
+        beside: Beside = in_turn,
         **changes: Any,
     ) -> Worker:
         """One more worker, under a name of its own. ``changes``: of its settings."""
@@ -62,6 +64,7 @@ class Rig:
             name=f"worker-{self.made}",
             source=source,
             heart=heart,
+            beside=beside,
         )
 
     def drop(self, key: str, body: bytes) -> None:
