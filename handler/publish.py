@@ -37,8 +37,8 @@ Verdict = Literal["written", "superseded", "older", "unpublishable"]
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How a job ended, for one of its inputs. ``token``: of the claim, or the store's time when a finished job was
-    noticed.
+    """How a job ended, for one of its inputs. ``token``: of the claim; where a finished job was met, one below that of
+    any claim since.
     """
 
     subscriber: Subscriber

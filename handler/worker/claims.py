@@ -102,15 +102,13 @@ class Claims:
         if isinstance(claim, Finished) and claim.record.state == "done":
             results = self._stored_results(claim.record)
             if results is not None:
-                self.endings.known(noticed, work.subscriber, claim.record, results)
-                return True
+                return self._unless_left(work, self.endings.known(noticed, work.subscriber, claim.record, results))
             try:
                 claim = self._jobs.reclaim(claim, work.subscriber)  # its result was evicted
             except Conflict:
                 claim = Later(claim.record, LOOK_AGAIN_SECONDS)
         if isinstance(claim, Finished):
-            self.endings.known_dead(noticed, work.subscriber, claim.record)
-            return True
+            return self._unless_left(work, self.endings.known_dead(noticed, work.subscriber, claim.record))
         if isinstance(claim, Busy | Later):
             self._memory.taken += isinstance(claim, Busy)
             store_time = noticed.store_time(self._clock)
@@ -122,6 +120,12 @@ class Claims:
             return True
         errand.begun()
         return self._run(claim, noticed, work, errand)
+
+    def _unless_left(self, work: Work, told: bool) -> bool:
+        """An end that was left to a later claim is looked at again: that claim may come to nothing."""
+        if not told:
+            self._later(work.subscriber.sid, LOOK_AGAIN_SECONDS)
+        return told
 
     def _settled_meanwhile(self, lease: Lease) -> bool:
         """Whether somebody saw this input to its end between our look at its marker and the claim: then the job is let
@@ -168,11 +172,9 @@ class Claims:
             self.endings.cancelled(lease, report, work.subscriber)
             return True
         if isinstance(outcome, Committed):
-            self.endings.committed(outcome, lease, report)
-            return True
+            return self._unless_left(work, self.endings.committed(outcome, lease, report, work.subscriber.sid))
         if outcome.record.state == "dead":
-            self.endings.dead(outcome.record, lease, report)
-            return True
+            return self._unless_left(work, self.endings.dead(outcome.record, lease, report, work.subscriber.sid))
         self._wait_for_next(outcome.record, outcome.error, lease, report)
         return False
 

@@ -10,7 +10,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from handler.lease import Lease
-from handler.publish import Ending, Publisher
+from handler.publish import Ending, Publisher, Verdict
 from handler.stats import Stats
 from handler.types import JobRecord, Subscriber
 from handler.worker.attempt import Committed
@@ -42,8 +42,11 @@ class Endings:
     def tally(self) -> Tally:
         return Tally(**self._counts)
 
-    def committed(self, outcome: Committed, lease: Lease, report: Report) -> None:
-        """A job that was run here: publish for everybody who waits for it."""
+    def committed(self, outcome: Committed, lease: Lease, report: Report, own: str) -> bool:
+        """A job that was run here: publish for everybody who waits for it. ``own``: the sid it was claimed for; False
+        if that was left to a later claim.
+        """
+        left = False
         record = outcome.record
         self.stats.job(hits=len(outcome.cached), saved=outcome.saved_seconds, stages=outcome.timings)
         for subscriber in record.subscribers:
@@ -59,14 +62,18 @@ class Endings:
                 started_at=record.started_at,
             )
             verdict = self._publisher.completed(ending, record, outcome.results, report.writer(subscriber))
+            if verdict == "older":
+                left = left or subscriber.sid == own
+                continue
             self._counts["failed" if verdict == "unpublishable" else "completed"] += 1
+        return not left
 
-    def known(self, noticed: Noticed, subscriber: Subscriber, record: JobRecord, results: bytes) -> None:
-        """A job that was done before: publish for this input alone."""
+    def known(self, noticed: Noticed, subscriber: Subscriber, record: JobRecord, results: bytes) -> bool:
+        """A job that was done before: publish for this input alone. False if that was left to a later claim."""
         log.info("%s: known already, job %s", subscriber.key, record.jid[:16])
         ending = Ending(
             subscriber=subscriber,
-            token=max(record.token, int(noticed.info.store_time)),
+            token=_before_any_claim_since(noticed, record),
             store_time=noticed.info.store_time,
             worker=self._worker,
             jid=record.jid,
@@ -76,17 +83,23 @@ class Endings:
         )
         verdict = self._publisher.completed(ending, record, results)
         self.stats.job(hits=len(record.stages), saved=sum(record.timings.values()), stages={})
+        if verdict == "older":
+            return False
         if verdict == "unpublishable":
             self._counts["failed"] += 1
-            return
+            return True
         self._counts["completed"] += 1
         self._counts["cached"] += 1
+        return True
 
-    def dead(self, record: JobRecord, lease: Lease, report: Report) -> None:
-        """A job that died here: everybody who waits for it is told."""
+    def dead(self, record: JobRecord, lease: Lease, report: Report, own: str) -> bool:
+        """A job that died here: everybody who waits for it is told. As `committed`."""
+        left = False
         for subscriber in record.subscribers:
             ending = self._of_dead(record, subscriber, lease.token, lease.store_time())
-            self._failed(ending, _error_of(record), record, report)
+            verdict = self._failed(ending, _error_of(record), record, report)
+            left = left or (verdict == "older" and subscriber.sid == own)
+        return not left
 
     def cancelled(self, lease: Lease, report: Report, own: Subscriber) -> None:
         """A job that nobody wants any more: whoever still waits for it is told. Who cancelled ``own`` has told it."""
@@ -98,11 +111,10 @@ class Endings:
             log.info("%s: cancelled", subscriber.key)
             self._counts["cancelled"] += 1
 
-    def known_dead(self, noticed: Noticed, subscriber: Subscriber, record: JobRecord) -> None:
-        """A job that had died before: this input is told."""
-        store_time = noticed.info.store_time
-        token = max(record.token, int(store_time))
-        self._failed(self._of_dead(record, subscriber, token, store_time), _error_of(record), record, None)
+    def known_dead(self, noticed: Noticed, subscriber: Subscriber, record: JobRecord) -> bool:
+        """A job that had died before: this input is told. False if that was left to a later claim."""
+        ending = self._of_dead(record, subscriber, _before_any_claim_since(noticed, record), noticed.info.store_time)
+        return self._failed(ending, _error_of(record), record, None) != "older"
 
     def refused(self, noticed: Noticed, subscriber: Subscriber, error: ErrorDetail, attempts: int) -> None:
         """An input that never became a job."""
@@ -127,11 +139,19 @@ class Endings:
             started_at=record.started_at,
         )
 
-    def _failed(self, ending: Ending, error: ErrorDetail, dead: JobRecord | None, report: Report | None) -> None:
+    def _failed(self, ending: Ending, error: ErrorDetail, dead: JobRecord | None, report: Report | None) -> Verdict:
         log.error("%s: failed: %s", ending.subscriber.key, sentence(error.message, error.hint))
         writer = report.writer(ending.subscriber) if report is not None else None
-        self._publisher.failed(ending, error, dead=dead, writer=writer)
-        self._counts["failed"] += 1
+        verdict = self._publisher.failed(ending, error, dead=dead, writer=writer)
+        self._counts["failed"] += verdict != "older"
+        return verdict
+
+
+def _before_any_claim_since(noticed: Noticed, record: JobRecord) -> int:
+    """The token of an end that was read in a record: lower than that of whoever claims the job anew after the input was
+    noticed, be it in the same second.
+    """
+    return max(record.token, int(noticed.info.store_time) - 1)
 
 
 def _error_of(record: JobRecord) -> ErrorDetail:

@@ -237,6 +237,13 @@ MUTANTS = (
         "tests/handler/test_sweep.py",
     ),
     Mutant(
+        "an-old-record-speaks-as-late-as-a-claim",
+        "worker/endings.py",
+        "    return max(record.token, int(noticed.info.store_time) - 1)\n",
+        "    return max(record.token, int(noticed.info.store_time))\n",
+        f"{FINDINGS}test_claimed_anew_in_the_second_in_which_it_was_noticed",
+    ),
+    Mutant(
         "the-last-manifest-asks-nobody",
         "publish.py",
         "            is_current = partial(self.is_current, ending.subscriber)",

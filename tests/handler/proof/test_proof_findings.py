@@ -177,3 +177,29 @@ def test_a_takeover_names_what_the_result_was_made_of(tmp_path: Path) -> None:
     assert len(world.references()) == 2
     Remove(Jobs(world.store, world.layout, SimClock(world.scheduler), world.settings, USER)).key("a.wav", purge=True)
     assert world.references() == ()
+
+
+def test_claimed_anew_in_the_second_in_which_it_was_noticed(tmp_path: Path) -> None:
+    """Whoever publishes what an old record says does not replace the result of somebody who found its artifact gone,
+    claimed the job anew in the same second, and is done with it.
+    """
+    world = World(0, tmp_path)
+    world.steps = 1
+    world.drop("before.wav", SPEECH)
+    world.hire(name="before", drain=True)
+    world.let_all_end()
+    world.age(100.0 - world.scheduler.now % 1.0)  # a second begins
+    world._meddle = Meddler(("slow", "get .dropscribe/v1/stages/", "long pause"))
+    world.drop("a.wav", SPEECH)
+
+    def evict() -> None:
+        for key in world.references():
+            world.evict(key)
+
+    world.hire(0.0, name="slow", drain=True)
+    world.scheduler.spawn("user", evict, 0.3)
+    world.hire(0.4, name="other", drain=True)
+    world.run()
+    assert world.faults["long pause"] == 1
+    assert [run.worker for run in world.ledger.runs] == ["before", "before", "other", "other"]
+    assert world.ledger.violations == []
