@@ -19,6 +19,9 @@ from bench.table import Row, show
 BENCHES: dict[str, tuple[str, str]] = {
     "decode": ("bench.decode", "Decoding: speed beside faster-whisper's, memory at growing lengths"),
     "cached": ("bench.cached", "The same bytes again: from notice to result, without the engine"),
+    "formatting": ("bench.formatting", "Another utt_split for a finished job: from retry to result, without a model"),
+    "captions": ("bench.captions", "Captions of finished jobs, and of ten hours"),
+    "wording": ("bench.wording", "Text options on ten hours of words"),
     "overhead": ("bench.overhead", "The handler's own work beside a job of a minute"),
     "process": ("bench.process", "Start-up of the command, memory of a worker"),
     "requests": ("bench.requests_per_job", "Requests to the store for each job"),

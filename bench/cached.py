@@ -17,7 +17,8 @@ from pathlib import Path
 
 from bench import rig
 from bench.table import Row, show
-from pipeline.types import Event, JobRequest
+from pipeline.errors import ErrorDetail
+from pipeline.types import Event, ExportRequest, JobRequest
 
 TIMES = 40
 SHORT, HOUR = 30, 10_000  # words of the example, and of an hour of speech
@@ -36,6 +37,9 @@ class NoEngine:
     ) -> Iterator[Event | None]:
         self.jobs += 1
         raise RuntimeError("the engine was started for what is in the cache")
+
+    def export(self, request: ExportRequest, *, seconds: float) -> ErrorDetail | None:
+        raise RuntimeError("nobody asked for captions")
 
     def close(self) -> None:
         pass

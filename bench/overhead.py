@@ -19,7 +19,8 @@ from pathlib import Path
 from bench import rig
 from bench.table import Row, show
 from handler.child import Engine
-from pipeline.types import Event, JobRequest
+from pipeline.errors import ErrorDetail
+from pipeline.types import Event, ExportRequest, JobRequest
 
 SECONDS = 60.0
 WORDS = 10_000
@@ -47,6 +48,13 @@ class TimedEngine:
                 yield event
         finally:
             events.close()  # type: ignore[attr-defined]
+
+    def export(self, request: ExportRequest, *, seconds: float) -> ErrorDetail | None:
+        started = time.perf_counter()
+        try:
+            return self._engine.export(request, seconds=seconds)
+        finally:
+            self.inside += time.perf_counter() - started
 
     def close(self) -> None:
         self._engine.close()

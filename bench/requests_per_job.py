@@ -30,9 +30,9 @@ from handler.store.memory import Call, MemoryStore
 from handler.store.opening import event_keys
 from handler.watch import scan
 from handler.worker import Worker
-from pipeline.plan import CODE_VERSIONS, TRANSCRIBING
+from pipeline.plan import GENERATING_OUTPUT, TRANSCRIBING
 
-KEPT_STAGES = len(CODE_VERSIONS) - 1  # decoded sound is never kept
+KEPT_STAGES = len((TRANSCRIBING, GENERATING_OUTPUT))  # of the others none runs here, and decoded sound is never kept
 HEADINGS = ("case", "GET + HEAD allowed", "PUT allowed", "GET + HEAD measured", "PUT measured", "which requests")
 
 FIRST = "first-seen content"
@@ -48,12 +48,15 @@ TOLD_POISON = "message that is no event"
 TOLD_BUSY = "event of a job that another worker has"
 TOLD_BUSY_AGAIN = "the same event, received once more"
 
+CAPTIONED = "same bytes under a new key, with two outputs"
+
 ALLOWED = {
     FIRST: (5, 5 + KEPT_STAGES),
     TWICE: (2, 0),
     AGAIN: (6, 4),
     WARM: (6, 3),
     VOUCHED: (6, 4),
+    CAPTIONED: (6 + 4, 3 + 2),
     TOLD_FIRST: (7, 5 + KEPT_STAGES),
     TOLD_TWICE: (2, 0),
     TOLD_AGAIN: (7, 3),
@@ -97,7 +100,8 @@ class Count:
 
 def counts() -> list[Count]:
     """Every case of the table, measured."""
-    return [*_cases(vouched=False), _cases(vouched=True)[2], *_told()]
+    *unvouched, captioned = _cases(vouched=False)
+    return [*unvouched, _cases(vouched=True)[2], captioned, *_told()]
 
 
 def requests(calls: Sequence[Call], settings: Settings) -> tuple[str, ...]:
@@ -131,7 +135,9 @@ def _prefix(key: str, settings: Settings) -> str:
 
 
 def _cases(*, vouched: bool) -> list[Count]:
-    """First-seen, noticed twice, and the same bytes again, on a store that vouches for a SHA-256 or does not."""
+    """First-seen, noticed twice, the same bytes again, and again with outputs; on a store that vouches for a SHA-256 or
+    does not.
+    """
     clock = OwnedClock()
     bucket = MemoryStore(clock, vouch_sha256=vouched)
     with tempfile.TemporaryDirectory() as folder:
@@ -157,6 +163,9 @@ def _cases(*, vouched: bool) -> list[Count]:
         bucket.drop("input/third.wav", b"a recording")
         worker.sweep()
         counted(WARM)
+        bucket.drop("input/fourth.wav", b"a recording", {"dropscribe": "outputs=srt,txt"})
+        worker.sweep()
+        counted(CAPTIONED)
     return found
 
 

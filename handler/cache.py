@@ -31,7 +31,7 @@ class Reference(Frozen):
     ``sha256``.
 
     ``seconds`` is what the stage took, so that hits can say what they saved. ``facts`` belong to the results part
-    alone.
+    alone. ``jid``: the job that made it, which may never have come to its end.
     """
 
     format: Literal[1] = 1
@@ -41,6 +41,7 @@ class Reference(Frozen):
     seconds: float
     inline: str | None = None
     facts: Facts | None = None
+    jid: str | None = None
     nonce: str = ""
 
 
@@ -73,12 +74,19 @@ class StageCache:
         return hit
 
     def put(
-        self, digest: str, stage: str, artifact: Path, *, seconds: float = 0.0, facts: Facts | None = None
+        self,
+        digest: str,
+        stage: str,
+        artifact: Path,
+        *,
+        seconds: float = 0.0,
+        facts: Facts | None = None,
+        jid: str | None = None,
     ) -> Reference:
         """Keep an artifact. What is already stored wins, and then replaces ``artifact``'s bytes: GPU output is not
         bit-stable.
         """
-        reference = self._reference(artifact, stage, seconds, facts)
+        reference = self._reference(artifact, stage, seconds, facts).model_copy(update={"jid": jid})
         key = self._layout.stage_key(digest)
         if reference.inline is None:
             self._store.upload(self._layout.blob_key(reference.sha256), artifact)

@@ -25,7 +25,8 @@ from pydantic import TypeAdapter, ValidationError
 import pipeline
 from handler.clock import Clock
 from handler.errors import EngineDied
-from pipeline.types import Done, Event, Failed, JobRequest, Media, Ready
+from pipeline.errors import ErrorDetail
+from pipeline.types import Done, Event, ExportRequest, Failed, JobRequest, Media, Ready
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +53,12 @@ class Engine(Protocol):
         and does not say. `EngineDied` when the process ends or overruns. Closing the iterator early kills the job.
         """
 
+    def export(self, request: ExportRequest, *, seconds: float) -> ErrorDetail | None:
+        """Have captions and text made of a finished job's results; None when the files lie there.
+
+        `EngineDied` when the process ends, or takes longer than ``seconds``.
+        """
+
     def close(self) -> None:
         """End the process, if there is one."""
 
@@ -76,6 +83,11 @@ class ChildEngine:
     def run(
         self, request: JobRequest, *, time_limit: Callable[[float | None], float], poll: float
     ) -> Iterator[Event | None]:
+        return self._answers(request, time_limit, poll)
+
+    def _answers(
+        self, request: JobRequest | ExportRequest, time_limit: Callable[[float | None], float], poll: float
+    ) -> Iterator[Event | None]:
         self._send(request)
         started = self._clock.monotonic()
         limit = time_limit(0.0)  # until the recording is open, its length is no excuse
@@ -99,6 +111,14 @@ class ChildEngine:
             if not finished:
                 self._kill()
 
+    def export(self, request: ExportRequest, *, seconds: float) -> ErrorDetail | None:
+        events = self._answers(request, lambda duration: seconds, poll=seconds)
+        with contextlib.closing(events):  # type: ignore[type-var]
+            for event in events:
+                if isinstance(event, Failed):
+                    return event.error
+        return None
+
     def close(self) -> None:
         process = self._process
         if process is None:
@@ -113,7 +133,7 @@ class ChildEngine:
             process.wait()
         self._process = None
 
-    def _send(self, request: JobRequest) -> None:
+    def _send(self, request: JobRequest | ExportRequest) -> None:
         line = request.model_dump_json().encode() + b"\n"
         for fresh in (False, True):
             if self._process is None or self._process.poll() is not None:

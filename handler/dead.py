@@ -42,10 +42,15 @@ class DeadLetter(Frozen):
 
 
 def dead_letters(store: Store, layout: Layout) -> list[DeadLetter]:
-    """All of them: a listing, and a GET for each."""
+    """Those whose job is dead still: a listing, and two GETs for each. Dropped again, it may be under way or done."""
     prefix = layout.dead_key("").removesuffix(".json")
+
+    def read(key: str) -> DeadLetter | None:
+        letter = _read(store, key)
+        return letter if letter is not None and _is_dead(store, layout, letter.jid) else None
+
     with ThreadPoolExecutor(READERS) as readers:
-        found = readers.map(lambda key: _read(store, key), [info.key for info in store.list(prefix)])
+        found = readers.map(read, [info.key for info in store.list(prefix)])
         return sorted((one for one in found if one is not None), key=lambda one: (one.at or "", one.jid), reverse=True)
 
 
@@ -59,6 +64,14 @@ def retry_dead(letters: Collection[DeadLetter], retry: Retry, keys: Collection[s
                 retried = retry.failed(subscriber)
                 if retried is not None:
                     yield retried
+
+
+def _is_dead(store: Store, layout: Layout, jid: str) -> bool:
+    """Without a record that can be read the letter is believed."""
+    try:
+        return JobRecord.model_validate_json(store.get(layout.job_key(jid)).body).state == "dead"
+    except (NotFound, ValidationError):
+        return True
 
 
 def _read(store: Store, key: str) -> DeadLetter | None:

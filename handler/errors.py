@@ -13,8 +13,10 @@
     │   └── NewerFormat       a later version's record: not ours to touch
     ├── LeaseLost             somebody else owns the job now; its work must not be committed
     ├── EngineDied            the child process ended or overran its time limit: an attempt
+    ├── TooManyTakeovers      a job that took too many workers with it
     ├── TooLarge              over the size limit
     ├── BadBatch              a batch whose lines are wrong: none of it is begun
+    ├── CallbackRefused       an address that no callback may go to, now or later
     ├── SettingsError         a setting that cannot be: said before anything starts
     ├── CannotWrite           an output file of a command could not be written
     ├── NotInTime             what was waited for did not happen in the time given
@@ -100,6 +102,12 @@ class EngineDied(HandlerError):
     default_hint = "See the worker's log. A recording that kills the engine each time is worth a bug report."
 
 
+class TooManyTakeovers(HandlerError):
+    code = "WORKERS_LOST"
+    retryable = True
+    default_hint = "Look at the workers' logs (out of memory?), then run `dropscribe retry`."
+
+
 class TooLarge(HandlerError):
     code = "Bad Request"
     default_hint = "Split the recording; or raise DROPSCRIBE_MAX_SIZE_BYTES and run `dropscribe retry`."
@@ -108,6 +116,11 @@ class TooLarge(HandlerError):
 class BadBatch(HandlerError):
     code = "Bad Request"
     default_hint = "Nothing of it was begun. Mend the file and upload it again; recordings come before the batch."
+
+
+class CallbackRefused(HandlerError):
+    code = "CALLBACK_REFUSED"
+    default_hint = "HTTPS to port 443 of public addresses is called; DROPSCRIBE_CALLBACK_ALLOW lets other receivers in."
 
 
 class SettingsError(HandlerError):

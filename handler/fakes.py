@@ -15,6 +15,7 @@ from pathlib import Path
 from handler.clock import VirtualClock
 from handler.errors import EngineDied
 from pipeline.errors import ErrorDetail
+from pipeline.export import export
 from pipeline.formats.deepgram import facts, results_part
 from pipeline.options import Options
 from pipeline.plan import GENERATING_OUTPUT, TRANSCRIBING, artifact_name
@@ -22,6 +23,7 @@ from pipeline.types import (
     ChannelTranscript,
     Done,
     Event,
+    ExportRequest,
     Failed,
     JobRequest,
     Media,
@@ -61,7 +63,8 @@ class ScriptedEngine:
 
     ``failures``: errors to answer with, one a job, before any job succeeds; None among them lets the process die
     instead. ``between``: called with the stage's name before its artifact is written; may raise, advance a clock, or
-    kill. ``ran``: the stages that were really run, in order, over all jobs.
+    kill. ``ran``: the stages that were really run, in order, over all jobs; ``exported``: the kinds of output.
+    ``export_failures``: as ``failures``, one an export.
     """
 
     def __init__(
@@ -70,11 +73,14 @@ class ScriptedEngine:
         failures: Sequence[ErrorDetail | None] = (),
         between: Callable[[str], None] | None = None,
         duration: float = 60.0,
+        export_failures: Sequence[ErrorDetail | None] = (),
     ) -> None:
         self._failures = list(failures)
         self._between = between or (lambda stage: None)
         self._duration = duration
+        self._export_failures = list(export_failures)
         self.ran: list[str] = []
+        self.exported: list[str] = []
         self.jobs = 0
         self.closed = False
 
@@ -107,6 +113,17 @@ class ScriptedEngine:
         self.ran.append(GENERATING_OUTPUT)
         yield StageDone(stage=GENERATING_OUTPUT, artifact=results.name, seconds=0.1, facts=facts(transcript, options))
         yield Done()
+
+    def export(self, request: ExportRequest, *, seconds: float) -> ErrorDetail | None:
+        if self._export_failures:
+            failure = self._export_failures.pop(0)
+            if failure is None:
+                raise EngineDied("the engine ended by signal SIGKILL (out of memory?): it said nothing")
+            return failure
+        self._between("exporting")
+        export(request)
+        self.exported += request.kinds
+        return None
 
     def close(self) -> None:
         self.closed = True

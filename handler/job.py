@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from handler.answers import Busy, Finished, Identity, Later
 from handler.clock import Clock
-from handler.errors import LeaseLost, NewerFormat, NotFound, Unavailable
+from handler.errors import LeaseLost, NewerFormat, NotFound, TooManyTakeovers, Unavailable
 from handler.layout import Layout
 from handler.lease import LONGEST_JITTER, SWAP_TRIES, Lease, Records
 from handler.settings import Settings
@@ -195,13 +195,7 @@ class Jobs(Records):
         if record.takeovers < self.settings.max_takeovers:
             log.warning("job %s: taking over from %s, whose lease ran out", record.jid, record.worker)
             return self._take(record, subscriber, found, {"takeovers": record.takeovers + 1})
-        error = ErrorDetail(
-            error_class="TooManyTakeovers",
-            code="WORKERS_LOST",
-            message=f"{record.takeovers + 1} workers were lost while they had this job",
-            hint="Look at the workers' logs (out of memory?), then run `dropscribe retry`.",
-            retryable=True,
-        )
+        error = TooManyTakeovers(f"{record.takeovers + 1} workers were lost while they had this job").to_detail()
         dead = record.model_copy(
             update={
                 "state": "dead",

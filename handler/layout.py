@@ -20,7 +20,11 @@ NAMESPACE = uuid.UUID("6f1b2ad1-4f0e-5d0b-9a52-3c8a9d1f7e60")  # of every UUIDv5
 OPTIONS_FILE = "options.json"
 SIDECAR_SUFFIX = ".options.json"
 BATCH_SUFFIX = ".batch.jsonl"
-_NOT_RECORDINGS = (OPTIONS_FILE, "speakers.json")
+SPEAKERS_FILE = "speakers.json"
+SPEAKERS_SUFFIX = ".speakers.json"
+CALLBACK_OPTIONS = ("callback", "callback_method")  # may hold a password: for no id and no output
+_NOT_RECORDINGS = (OPTIONS_FILE, SPEAKERS_FILE)
+_SIDECARS = (SIDECAR_SUFFIX, SPEAKERS_SUFFIX, BATCH_SUFFIX)
 
 
 def digest_of(*parts: Any) -> str:
@@ -42,7 +46,7 @@ def is_recording(key: str) -> bool:
     recording, nor is what lies in a folder called like one.
     """
     name = key.rsplit("/", 1)[-1]
-    return _is_work(key) and name not in _NOT_RECORDINGS and not name.endswith((SIDECAR_SUFFIX, BATCH_SUFFIX))
+    return _is_work(key) and name not in _NOT_RECORDINGS and not name.endswith(_SIDECARS)
 
 
 def is_batch(key: str) -> bool:
@@ -123,6 +127,10 @@ class Layout:
     def result_key(self, key: str) -> str:
         return f"{self.results}{key}.json"
 
+    def output_key(self, key: str, kind: str) -> str:
+        """A result's other forms: ``kind`` is srt, vtt, txt or rttm."""
+        return f"{self.results}{key}.{kind}"
+
     def progress_key(self, key: str) -> str:
         return f"{self.progress}{key}.json"
 
@@ -147,6 +155,20 @@ class Layout:
     def dead_key(self, jid: str) -> str:
         return f"{self.state}dead/{jid}.json"
 
+    def pending_key(self, name: str) -> str:
+        return f"{self.pending}{name}.json"
+
+    def delivered_key(self, name: str) -> str:
+        return f"{self.delivered}{name}.json"
+
+    @property
+    def pending(self) -> str:
+        return f"{self.state}callbacks/pending/"
+
+    @property
+    def delivered(self) -> str:
+        return f"{self.state}callbacks/done/"
+
     def sweep_key(self) -> str:
         return f"{self.state}sweep.json"
 
@@ -158,9 +180,12 @@ class Layout:
         return f"{self.state}batches/"
 
     def member(self, batch: Source, recording: Source, options: Mapping[str, Any]) -> tuple[str, Member]:
-        """The sid and the origin of an input that ``batch`` asks for under ``options``."""
+        """The sid and the origin of an input that ``batch`` asks for under ``options``. Where it is sent to is no part
+        of what it is.
+        """
+        shaping = {name: value for name, value in options.items() if name not in CALLBACK_OPTIONS}
         member = Member(source_key=recording.key, source_sid=recording.sid, batch_key=batch.key, batch_sid=batch.sid)
-        return digest_of(batch.sid, recording.sid, options), member
+        return digest_of(batch.sid, recording.sid, shaping), member
 
     def stats_key(self, worker: str) -> str:
         return f"{self.state}stats/{worker}.json"

@@ -87,7 +87,9 @@ def parse_batch_manifest(body: bytes) -> BatchManifest | None:
 
 def _may_replace(mine: Manifest, theirs: Manifest, is_current: Callable[[], bool]) -> bool:
     if mine.job_id == theirs.job_id:
-        return mine.token > theirs.token or (mine.token == theirs.token and not theirs.terminal)
+        if mine.token == theirs.token:  # an end that was published stands over a cancel, as with the markers
+            return not theirs.terminal or (theirs.status == "cancelled" and mine.status in ("completed", "failed"))
+        return mine.token > theirs.token
     if mine.source_id == theirs.source_id:  # the same recording under other options: the later claim
         return mine.token >= theirs.token
     return is_current()

@@ -1,66 +1,68 @@
 """What a person sees of a job's end: the result or the error, the last manifest, and then the settled marker.
 
-Every output is written so: take what lies there (at first: nothing), ask whether the source still is the version this
-is about, write on condition that nothing changed; refused ⇒ start over. So an older result never replaces a newer one,
-and publishing again after a crash gives the same bytes. Where a later claim already speaks for the same version of the
-input, that claim settles it, or the next scan finds it unsettled. Knows nothing of leases: only committed or dead jobs
+A result's other forms go before it: whoever sees the JSON sees them all. Every output is written so: take what lies
+there (at first: nothing), ask whether the source still is the version this is about, write on condition that nothing
+changed; refused ⇒ start over. So an older result never replaces a newer one, and publishing again after a crash gives
+the same bytes. Where a later claim already speaks for the same version of the input, that claim settles it, or the next
+scan finds it unsettled. Knows nothing of leases: only committed or dead jobs
 come here.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from dataclasses import dataclass
+from collections.abc import Sequence, Set
 from functools import partial
-from typing import Literal
+from typing import Literal, Protocol
 
 from handler.clock import Clock
+from handler.ending import Ending
 from handler.errors import AccessDenied, BadKey, NotFound, StoreError
-from handler.layout import Layout, job_id_of
+from handler.exports import Exporter, Exports
+from handler.layout import Layout
 from handler.progress import ManifestWriter, parse_manifest
 from handler.settled import settle
 from handler.store.base import Store
 from handler.store.swap import Conflict, put_bytes
-from handler.types import JobRecord, Manifest, SettledMarker, Subscriber, canonical_json
+from handler.types import JobRecord, Manifest, Outcome, Subscriber, canonical_json
 from pipeline.errors import ErrorDetail, sentence
 from pipeline.formats.deepgram import assemble, error_part, metadata_part
-from pipeline.formats.times import iso_time
+from pipeline.options import OUTPUTS
 
 log = logging.getLogger(__name__)
 
 WRITE_TRIES = 10
+_SLOW_SECONDS = 1.0  # between the last manifest and the marker
 
 GONE = "the recording was deleted or replaced by another version"
 
 Verdict = Literal["written", "superseded", "older", "unpublishable"]
 
 
-@dataclass(frozen=True, slots=True)
-class Ending:
-    """How a job ended, for one of its inputs. ``token``: of the claim; where a finished job was met, one below that of
-    any claim since.
-    """
+class Herald(Protocol):
+    """Is told of each ending that has an output, before the input is settled, so that nothing it writes is lost."""
 
-    subscriber: Subscriber
-    token: int
-    store_time: float
-    worker: str
-    jid: str | None = None
-    attempts: int = 0
-    cached_stages: tuple[str, ...] = ()
-    timings: tuple[tuple[str, float], ...] = ()
-    started_at: str | None = None
-
-    @property
-    def job_id(self) -> str:
-        return job_id_of(self.jid, self.subscriber.sid)
+    def ended(self, ending: Ending, output: str, body: bytes) -> None:
+        """``output``: the key of the result or the error, which holds ``body``. Store errors pass through."""
 
 
 class Publisher:
-    def __init__(self, store: Store, layout: Layout, clock: Clock) -> None:
+    """``exporter``: makes a result's other forms; ``herald``: sends callbacks. Who publishes results needs both."""
+
+    def __init__(
+        self,
+        store: Store,
+        layout: Layout,
+        clock: Clock,
+        exporter: Exporter | None = None,
+        herald: Herald | None = None,
+    ) -> None:
         self._store = store
         self._layout = layout
         self._clock = clock
+        self._exporter = exporter
+        self._herald = herald
 
     def is_current(self, subscriber: Subscriber) -> bool:
         """Whether the key still holds the version of the recording that this is about. One HEAD; a LIST, too, where it
@@ -95,6 +97,8 @@ class Publisher:
         assert record.facts is not None
         assert record.committed_at is not None
         subscriber = ending.subscriber
+        made = self._exporter.make(subscriber, results) if self._exporter is not None else Exports()
+        outputs = {kind: self._layout.output_key(subscriber.key, kind) for kind, _ in made.files}
         metadata = metadata_part(
             record.facts,
             request_id=ending.job_id,
@@ -102,24 +106,35 @@ class Publisher:
             created=record.committed_at,
             tags=subscriber.tag,
             extra=subscriber.extra,
-            warnings=subscriber.warnings,
+            warnings=(*subscriber.warnings, *made.warnings),
         )
-        key = self._layout.result_key(subscriber.key)
+        key, result = self._layout.result_key(subscriber.key), assemble(metadata, results)
+        bodies = [*((outputs[kind], body) for kind, body in made.files), (key, result)]
         try:
-            verdict = self._output(key, assemble(metadata, results), ending)
+            verdict = self._all(bodies, ending)
+            began = self._clock.monotonic()
             if verdict == "written":
-                manifest = _manifest(ending, record.committed_at, status="completed", result=key)
+                manifest = ending.manifest(record.committed_at, status="completed", result=key, outputs=outputs)
                 told = self._last_manifest(ending, manifest, writer)
-                if told.newer is not None and _speaks_later(told.newer, ending):
+                if told.newer is not None and ending.is_before(told.newer):
                     return "older"
+                if told.newer is not None and told.newer.source_id != subscriber.sid:  # what lies there is not ours
+                    self.cancelled(ending, writer)
+                    return "superseded"
                 # An input that was never reported on has no error; of any other, one may lie there from before.
-                if record.failures or told.replaced is not None:
+                reported = told.replaced is not None or told.newer is not None
+                if record.failures or reported:
                     self._store.delete(self._layout.error_key(subscriber.key))
+                if record.failures:  # it may have been dead, until the same bytes were dropped again
+                    self._store.delete(self._layout.dead_key(record.jid))
+                if reported and not self._tidied(ending, set(outputs.values())):
+                    return "older"
         except BadKey as error:
             return self._unpublishable(ending, error)
         if verdict == "written":
-            self._settle(ending, "completed", "")
-        elif verdict == "superseded":
+            self._tell(ending, key, result)
+            return self._settled(ending, "completed", "", began)
+        if verdict == "superseded":
             self.cancelled(ending, writer)
         return verdict
 
@@ -128,6 +143,7 @@ class Publisher:
     ) -> Verdict:
         """Publish why one input has no result. With ``dead``, the job's record also lies under ``dead/`` afterwards."""
         subscriber = ending.subscriber
+        key = self._layout.error_key(subscriber.key)
         failures = [failure.model_dump(mode="json") for failure in dead.failures] if dead is not None else []
         body = error_part(
             error, request_id=ending.job_id, key=subscriber.key, attempts=ending.attempts, failures=failures
@@ -136,15 +152,17 @@ class Publisher:
             if self._is_older(ending):
                 return "older"
             if dead is not None:
-                self._store.put(self._layout.dead_key(dead.jid), canonical_json(dead.model_dump(mode="json")))
-            verdict = self._output(self._layout.error_key(subscriber.key), body, ending)
+                self._store.put(self._layout.dead_key(dead.jid), letter_of(dead))
+            verdict = self._output(key, body, ending)
+            began = self._clock.monotonic()
             if verdict == "written":
-                self._last_manifest(ending, _manifest(ending, ending.store_time, status="failed", error=error), writer)
+                self._last_manifest(ending, ending.manifest(ending.store_time, status="failed", error=error), writer)
         except BadKey as bad:
             return self._unpublishable(ending, bad)
         if verdict == "written":
-            self._settle(ending, "failed", error.message)
-        elif verdict == "superseded":
+            self._tell(ending, key, body)
+            return self._settled(ending, "failed", error.message, began)
+        if verdict == "superseded":
             self.cancelled(ending, writer)
         return verdict
 
@@ -153,9 +171,36 @@ class Publisher:
         say for ever that it is being worked on; where another version's lies by now, the writer leaves that alone.
         """
         if writer is not None:
-            manifest = _manifest(ending, ending.store_time, status="cancelled")
+            manifest = ending.manifest(ending.store_time, status="cancelled")
             writer.write(manifest.model_copy(update={"message": f"Cancelled: {reason}."}), force=True)
         self._settle(ending, "cancelled", reason)
+
+    def _all(self, bodies: Sequence[tuple[str, bytes]], ending: Ending) -> Verdict:
+        """Written in this order; the first that may not be written is the last."""
+        for key, body in bodies:
+            verdict = self._output(key, body, ending)
+            if verdict != "written":
+                return verdict
+        return "written"
+
+    def _tidied(self, ending: Ending, kept: Set[str]) -> bool:
+        """Forms of an earlier result that this one does not have would go on telling what it said: they go. False when
+        the input changed hands while they went.
+        """
+        subscriber = ending.subscriber
+        every = {self._layout.output_key(subscriber.key, kind) for kind in OUTPUTS}
+        listed = self._store.list(f"{self._layout.results}{subscriber.key}.")
+        stale = [info.key for info in listed if info.key in every - kept]
+        for key in stale:
+            self._store.delete(key)
+        if not stale or (self.is_current(subscriber) and not self._is_older(ending)):
+            return True
+        # What went may have been a newer result's, written in these moments. Without its marker it is published again.
+        log.warning("%s: changed while old outputs were removed; it is published again", subscriber.key)
+        with contextlib.suppress(NotFound):
+            sid = self._layout.source(self._store.head(self._layout.input_key(subscriber.key))).sid
+            self._store.delete(self._layout.settled_key(sid if subscriber.member is None else subscriber.sid))
+        return False
 
     def _output(self, key: str, body: bytes, ending: Ending) -> Verdict:
         etag: str | None = None
@@ -176,12 +221,14 @@ class Publisher:
 
     def _is_older(self, ending: Ending) -> bool:
         """Whether a later claim (a `retry`, other options) already speaks for this same version of the input."""
+        manifest = self._lies_there(ending)
+        return manifest is not None and ending.is_before(manifest)
+
+    def _lies_there(self, ending: Ending) -> Manifest | None:
         try:
-            found = self._store.get(self._layout.progress_key(ending.subscriber.key))
+            return parse_manifest(self._store.get(self._layout.progress_key(ending.subscriber.key)).body)
         except NotFound:
-            return False
-        manifest = parse_manifest(found.body)
-        return manifest is not None and _speaks_later(manifest, ending)
+            return None
 
     def _last_manifest(self, ending: Ending, manifest: Manifest, writer: ManifestWriter | None) -> ManifestWriter:
         if writer is None:
@@ -190,17 +237,25 @@ class Publisher:
         writer.write(manifest, force=True)
         return writer
 
-    def _settle(self, ending: Ending, outcome: Literal["completed", "failed", "cancelled"], reason: str) -> None:
-        marker = SettledMarker(
-            key=ending.subscriber.key,
-            sid=ending.subscriber.sid,
-            outcome=outcome,
-            jid=ending.jid,
-            job_id=ending.job_id,
-            reason=reason,
-            settled_at=iso_time(ending.store_time),
-        )
-        settle(self._store, self._layout, self._clock, marker)
+    def _tell(self, ending: Ending, key: str, body: bytes) -> None:
+        if self._herald is not None:
+            self._herald.ended(ending, key, body)
+
+    def _settled(self, ending: Ending, outcome: Literal["completed", "failed"], reason: str, began: float) -> Verdict:
+        """``began``: monotonic seconds of the last manifest. Where the marker took so long that somebody found none,
+        and claimed the job anew, the end is theirs: with our marker nobody would take over from them.
+        """
+        self._settle(ending, outcome, reason)
+        if self._clock.monotonic() - began <= _SLOW_SECONDS:
+            return "written"
+        there = self._lies_there(ending)
+        if there is None or there.terminal or not ending.is_before(there):
+            return "written"
+        self._store.delete(self._layout.settled_key(ending.subscriber.sid))
+        return "older"
+
+    def _settle(self, ending: Ending, outcome: Outcome, reason: str) -> None:
+        settle(self._store, self._layout, self._clock, ending.marker(outcome, reason))
 
     def _unpublishable(self, ending: Ending, error: BadKey) -> Verdict:
         """The store cannot hold an output under this name. Said in the log and in the marker: there is nowhere else."""
@@ -209,36 +264,6 @@ class Publisher:
         return "unpublishable"
 
 
-def _speaks_later(manifest: Manifest, ending: Ending) -> bool:
-    return manifest.source_id == ending.subscriber.sid and manifest.token > ending.token
-
-
-def _manifest(
-    ending: Ending,
-    finished: float,
-    *,
-    status: Literal["completed", "failed", "cancelled"],
-    result: str | None = None,
-    error: ErrorDetail | None = None,
-) -> Manifest:
-    return Manifest(
-        job_id=ending.job_id,
-        jid=ending.jid,
-        source_id=ending.subscriber.sid,
-        key=ending.subscriber.key,
-        status=status,
-        stage=status,
-        percent=100.0 if status == "completed" else 0.0,
-        message="Completed" if error is None else sentence(error.message, error.hint),
-        attempt=max(1, ending.attempts),
-        token=ending.token,
-        cached_stages=ending.cached_stages,
-        queued_at=ending.subscriber.queued_at,
-        started_at=ending.started_at,
-        updated_at=iso_time(ending.store_time),
-        finished_at=iso_time(finished),
-        timings=dict(ending.timings),
-        worker=ending.worker,
-        result=result,
-        error=error,
-    )
+def letter_of(record: JobRecord) -> bytes:
+    """``dead/<jid>.json``: a dead job's record, without what may hold a password."""
+    return canonical_json(record.model_dump(mode="json", exclude={"subscribers": {"__all__": {"callback"}}}))

@@ -15,13 +15,13 @@ from dataclasses import dataclass, field
 from handler.clock import Clock
 from handler.events import NotAnEvent, ObjectEvent, parse_events
 from handler.source import Translate
-from handler.sqs import BATCH, LONGEST_HOLD, LONGEST_POLL, Received, Sqs, open_sqs, told
+from handler.sqs import BATCH, LONGEST_HOLD, Received, Sqs, open_sqs, told
 
 log = logging.getLogger(__name__)
 
 _LOOK_SECONDS = 0.2  # how often a waiting worker looks whether it was told to stop
 _GRACE_SECONDS = 1.0  # for the answer to a receive whose time is over
-_LAST_SECONDS = LONGEST_POLL + 1.0  # that a stopping worker waits for a receive under way
+_LAST_SECONDS = 1.0  # that a stopping worker waits for a receive under way: `docker stop` gives it ten in all
 _OTHERS_SECONDS = 30  # until a message about another bucket shows up again
 _TROUBLE_SECONDS = 1.0  # pause after a receive that failed; doubles with each, up to
 _MOST_TROUBLE_SECONDS = 60.0
@@ -65,9 +65,19 @@ class _Receive:
         # Before the request: the time that a message may be held counts from its receipt.
         self.asked = self.answered = clock.monotonic()
         self._clock = clock
+        self._give_back: Callable[[list[Received]], None] | None = None
+        self._lock = threading.Lock()
         self.messages: list[Received] = []
         self.error: Exception | None = None
         self.over = threading.Event()
+
+    def abandon(self, give_back: Callable[[list[Received]], None]) -> None:
+        """Nobody waits for it any more: what it brings is given to ``give_back``, from its thread if that lives on."""
+        with self._lock:
+            self._give_back = give_back
+            over = self.over.is_set()
+        if over:
+            give_back(self.messages)
 
     def start(self, *, inline: bool) -> _Receive:
         if inline:
@@ -83,7 +93,11 @@ class _Receive:
             self.error = error
         finally:
             self.answered = self._clock.monotonic()
-            self.over.set()
+            with self._lock:
+                self.over.set()
+                give_back = self._give_back
+            if give_back is not None:
+                give_back(self.messages)
 
 
 class SqsQueue:
@@ -109,6 +123,17 @@ class SqsQueue:
     # ── the worker's side ────────────────────────────────────────────────────────────────────────────────────────────
 
     def wait(self, seconds: float, stop: threading.Event) -> Sequence[Message] | None:
+        """As `Source.wait`, in as many receives as it takes. Messages about other buckets are no notices: each comes
+        back as long as nobody reads it, and a drain must end all the same.
+        """
+        until = self._clock.monotonic() + seconds
+        while True:
+            found = self._wait(max(0.0, until - self._clock.monotonic()), stop)
+            if found is None or found or stop.is_set() or self._clock.monotonic() >= until:
+                return found
+
+    def _wait(self, seconds: float, stop: threading.Event) -> Sequence[Message] | None:
+        """What one receive brings."""
         until = self._clock.monotonic() + seconds + _GRACE_SECONDS
         receive = self._under_way
         if receive is None:
@@ -143,14 +168,24 @@ class SqsQueue:
             self._sqs.delete([message.raw.receipt for message in settled])
 
     def close(self) -> None:
-        """Delete what is settled; give back what a receive under way still brings."""
+        """Delete what is settled; give back what a receive under way still brings, if it does so in a moment. One that
+        goes on is left to itself: what it brings later is hidden for its time, unless the process lives on, and then
+        told again.
+        """
         if self._closed:
             return
         self._closed = True
         self.flush()
         receive, self._under_way = self._under_way, None
-        if receive is not None and receive.over.wait(_LAST_SECONDS) and receive.messages:
-            self._sqs.show([message.receipt for message in receive.messages], 0)
+        if receive is None:
+            self._sqs.close()
+            return
+        receive.over.wait(_LAST_SECONDS)
+        receive.abandon(self._give_back)
+
+    def _give_back(self, messages: list[Received]) -> None:
+        if messages:
+            self._sqs.show([message.receipt for message in messages], 0)
         self._sqs.close()
 
     # ── receiving ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -164,10 +199,13 @@ class SqsQueue:
             return None
         if receive.messages:
             self._most = min(BATCH, 2 * self._most)
-        return [self._read(message, receive) for message in receive.messages]
+        read = [self._read(message, receive) for message in receive.messages]
+        return [message for message in read if message is not None]
 
-    def _read(self, raw: Received, receive: _Receive) -> Message:
-        """A message that is handled here is a notice, too, of no keys: who drains must know that there was one."""
+    def _read(self, raw: Received, receive: _Receive) -> Message | None:
+        """A message that is put away here is a notice, too, of no keys: who drains must know that there was one. None
+        for one that is left to others.
+        """
         message = Message(self, raw, (), receive.asked, receive.answered)
         try:
             events = parse_events(raw.body)
@@ -178,10 +216,9 @@ class SqsQueue:
         keys = [self._translate(event.bucket, event.key) for event in events]
         if events and all(key is None for key in keys):
             self._leave(raw, events[0])
-            message.handled = True
-        else:
-            created = [key for key, event in zip(keys, events, strict=True) if key and not event.removed]
-            message.keys = tuple(dict.fromkeys(created))
+            return None
+        created = [key for key, event in zip(keys, events, strict=True) if key and not event.removed]
+        message.keys = tuple(dict.fromkeys(created))
         return message
 
     def _leave(self, message: Received, event: ObjectEvent) -> None:

@@ -8,28 +8,25 @@ result that it names, a cache reference before its blob. Killed in between, it c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TypeVar
 
 from pydantic import ValidationError
 
 from handler.batches.again import own_members
-from handler.cache import Reference
+from handler.callbacks.state import keys_of
 from handler.errors import NotFound, Usage
 from handler.job import EXPIRY_SLACK, Jobs
 from handler.layout import batch_of, is_batch, member_key
 from handler.overview import READERS, read_batch_manifest, read_manifest
+from handler.publish import letter_of
+from handler.purge import Purge
 from handler.settled import read_marker
 from handler.store.base import Info
 from handler.types import BatchManifest, JobRecord, Manifest, SettledMarker, Source
+from pipeline.options import OUTPUTS
 from pipeline.types import Frozen
-
-CAPTIONS = (".srt", ".vtt", ".txt", ".rttm")  # a result's other forms, when asked for
-
-Item = TypeVar("Item")
-Answer = TypeVar("Answer")
 
 
 class Removed(Frozen):
@@ -47,14 +44,13 @@ class Removed(Frozen):
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """``sids`` and ``jids`` of a key; the settled ``markers`` of these, and of its earlier versions if all were read:
-    ``every``.
+    """``sids`` and ``jids`` of a key, those of its members included if it is a batch; which of these are ``settled``.
+    With a purge also those of its earlier versions.
     """
 
     sids: set[str]
     jids: set[str]
-    markers: dict[str, SettledMarker]
-    every: dict[str, SettledMarker]
+    settled: set[str]
 
 
 class Remove:
@@ -65,50 +61,54 @@ class Remove:
         self._store = jobs.store
         self._layout = jobs.layout
 
-    def exists(self, key: str) -> bool:
-        """Whether there is a recording with this key (relative to the input prefix), or anything made of it."""
-        return self._source(key) is not None or any(True for _ in self._outputs(key))
+    def exists(self, key: str, *, purge: bool = False) -> bool:
+        """Whether there is a recording with this key (relative to the input prefix), or anything made of it; for a
+        ``purge``, whether anything tells of one.
+        """
+        there = self._source(key) is not None or any(True for _ in self._outputs(key))
+        return there or (purge and bool(Purge(self._jobs).sids_of(key)))
 
     def key(self, key: str, *, purge: bool) -> Removed:
         """`Usage` while a worker has it, or is going to: cancel it first. With ``purge`` every settled marker, job's
         record and cache reference is read.
         """
         source = self._source(key)
-        known = self._known(key, source, purge)
-        gone = [info.key for info in self._outputs(key)]
+        everything = Purge(self._jobs) if purge else None
+        known = self._known(key, source, everything)
+        gone = [waits for sid in sorted(known.sids) for waits in keys_of(self._store, self._layout, sid)]
+        gone += [info.key for info in self._outputs(key)]
         self._delete(gone)
-        shared = 0
-        if purge:
-            others = {sid: other for sid, other in known.every.items() if sid not in known.markers}
-            for jid in sorted(known.jids):
-                went, kept = self._purge(jid, others, known.sids)
-                gone += went
-                shared += kept
-        # A marker names the job: it goes after what is found through it.
+        shared, jids = 0, known.jids
+        if everything is not None:
+            cleared = everything.clear(known.sids, known.jids)
+            gone += cleared.removed
+            shared, jids = cleared.shared, jids.union(cleared.jids)
+        gone += self._strike(jids, known.sids)
+        # Markers and sources lead to the job: they go after what is found through them.
         present = source.sid if source is not None else ""
-        gone += self._forget(key, sorted((known.sids | set(known.markers)) - {present}), purge)
-        settled = source is not None and source.sid in known.markers
+        gone += self._forget(key, sorted(known.sids - {present}), purge)
+        settled = source is not None and source.sid in known.settled
         return Removed(key=key, recording=source is not None, settled=settled, removed=tuple(gone), shared=shared)
 
-    def _known(self, key: str, source: Source | None, purge: bool) -> _Known:
+    def _known(self, key: str, source: Source | None, everything: Purge | None) -> _Known:
         """What the bucket knows of a key. `Usage` while a worker has it, or is going to."""
         manifest = self._manifest(key)
         sids = {source.sid} if source is not None else set()
         if manifest is not None and (source is None or manifest.source_id == source.sid):
             sids.add(manifest.source_id)
         ours = manifest if isinstance(manifest, Manifest) and manifest.source_id in sids else None
-        every = self._markers() if purge else {}
         markers = self._markers_of(sids)
-        self._refuse_unfinished(key, ours, settled=bool(markers))
+        self._refuse_unfinished(key, ours, settled=bool(markers), present=source is not None)
         if is_batch(key):
             members = own_members(self._store, self._layout, key)
             markers |= self._markers_of(member.source_id for member in members)
-        # Versions that were replaced; and their members, if it is a batch.
-        markers |= {sid: one for sid, one in every.items() if one.key == key or batch_of(one.key) == key}
+        if everything is not None:  # versions that were replaced; and their members, if it is a batch
+            sids |= everything.sids_of(key)
+            markers |= {sid: marker for sid, marker in everything.markers.items() if sid in sids}
         jids = {marker.jid for marker in markers.values() if marker.jid is not None}
         if ours is not None and ours.jid is not None:
             jids.add(ours.jid)
-        return _Known(sids, jids, markers, every)
+        return _Known(sids | markers.keys(), jids, set(markers))
 
     def _source(self, key: str) -> Source | None:
         try:
@@ -117,9 +117,9 @@ class Remove:
             return None
 
     def _outputs(self, key: str) -> Iterator[Info]:
-        result = self._layout.result_key(key)
-        others = [result.removesuffix(".json") + suffix for suffix in CAPTIONS]
-        for output in (self._layout.progress_key(key), self._layout.error_key(key), result, *others):
+        others = [self._layout.output_key(key, kind) for kind in OUTPUTS]
+        told = (self._layout.progress_key(key), self._layout.error_key(key))
+        for output in (*told, self._layout.result_key(key), *others):
             try:
                 yield self._store.head(output)
             except NotFound:
@@ -133,10 +133,11 @@ class Remove:
 
     def _markers_of(self, sids: Iterable[str]) -> dict[str, SettledMarker]:
         asked = sorted(sids)
-        found = self._map(lambda sid: read_marker(self._store, self._layout, sid), asked)
+        with ThreadPoolExecutor(READERS) as readers:
+            found = list(readers.map(lambda sid: read_marker(self._store, self._layout, sid), asked))
         return {sid: marker for sid, marker in zip(asked, found, strict=True) if marker is not None}
 
-    def _refuse_unfinished(self, key: str, manifest: Manifest | None, *, settled: bool) -> None:
+    def _refuse_unfinished(self, key: str, manifest: Manifest | None, *, settled: bool, present: bool) -> None:
         batch = key if is_batch(key) else batch_of(key)
         if batch is not None:
             self._refuse_open(batch)
@@ -147,8 +148,11 @@ class Remove:
         except (NotFound, ValueError):
             return
         waits = any(waiting.sid == manifest.source_id for waiting in record.subscribers)
-        alive = record.state != "running" or record.lease_age + found.age <= record.lease_seconds + EXPIRY_SLACK
-        if waits and alive and record.state in ("running", "waiting"):
+        if record.state == "running":
+            alive = record.lease_age + found.age <= record.lease_seconds + EXPIRY_SLACK
+        else:  # nobody comes back to a job whose recording has gone
+            alive = record.state == "waiting" and present
+        if waits and alive:
             raise Usage(f"{key} is being worked on", f"Run `dropscribe cancel BUCKET {key}` first.")
 
     def _refuse_open(self, batch: str) -> None:
@@ -168,62 +172,25 @@ class Remove:
         there = [key for key in [*keys, *(self._layout.settled_key(sid) for sid in sids)] if self._is_there(key)]
         return self._delete(there)
 
-    # ── the cache ────────────────────────────────────────────────────────────────────────────────────────────────────
-
-    def _purge(self, jid: str, others: dict[str, SettledMarker], sids: set[str]) -> tuple[list[str], int]:
-        """(what went, how many artifacts stay because somebody else uses them). ``others``: markers of other keys."""
-        try:
-            record, _ = self._jobs.read(jid)
-        except (NotFound, ValueError):
-            return [], 0
-        digests = set(record.stages.values())
-        if record.state in ("running", "waiting") or self._others_have(record, others, sids):
-            return [], len(digests)
-        used = {digest for other in self._records() if other.jid != jid for digest in other.stages.values()}
-        mine = [key for digest in sorted(digests - used) if self._is_there(key := self._layout.stage_key(digest))]
-        blobs = {blob for blob in map(self._blob_of, mine) if blob is not None}
-        gone = self._delete(mine)
-        if blobs:
-            prefix = self._layout.stage_key("").removesuffix(".json")
-            blobs -= set(self._map(self._blob_of, [info.key for info in self._store.list(prefix)]))
-            gone += self._delete(key for blob in sorted(blobs) if self._is_there(key := self._layout.blob_key(blob)))
-        gone += self._delete(key for key in [self._layout.dead_key(jid)] if self._is_there(key))
-        return gone, len(digests & used)
-
-    def _others_have(self, record: JobRecord, others: dict[str, SettledMarker], sids: set[str]) -> bool:
-        """Whether another recording that is still there is this same job. A batch's member counts as long as its marker
-        does: its sid is in no listing.
-        """
-        present = {self._layout.source(info).sid for info in self._store.list(self._layout.input)} - sids
-        if any(waiting.sid in present for waiting in record.subscribers):
-            return True
-        members = {waiting.sid for waiting in record.subscribers if waiting.member is not None}
-        same = {sid for sid, marker in others.items() if marker.jid == record.jid}
-        return bool(same & (present | members))
-
-    def _markers(self) -> dict[str, SettledMarker]:
-        prefix = self._layout.settled_key("")
-        return self._markers_of(info.key.removeprefix(prefix) for info in self._store.list(prefix))
-
-    def _records(self) -> Iterator[JobRecord]:
-        prefix = self._layout.job_key("").removesuffix(".json")
-        for record in self._map(self._record, [info.key for info in self._store.list(prefix)]):
-            if record is not None:
-                yield record
-
-    def _record(self, key: str) -> JobRecord | None:
-        try:
-            return JobRecord.model_validate_json(self._store.get(key).body)
-        except (NotFound, ValidationError):
-            return None
-
-    def _blob_of(self, key: str) -> str | None:
-        """The blob that a reference names; None if it holds its artifact itself, or cannot be read."""
-        try:
-            reference = Reference.model_validate_json(self._store.get(key).body)
-        except (NotFound, ValidationError):
-            return None
-        return reference.sha256 if reference.inline is None else None
+    def _strike(self, jids: Set[str], sids: Set[str]) -> list[str]:
+        """No dead letter speaks of these inputs any more; those that spoke of nobody else go."""
+        prefix = self._layout.dead_key("").removesuffix(".json")
+        letters = {info.key for info in self._store.list(prefix)} if jids else set()
+        gone = []
+        for key in sorted(letters & {self._layout.dead_key(jid) for jid in jids}):
+            try:
+                letter = JobRecord.model_validate_json(self._store.get(key).body)
+            except NotFound:
+                continue
+            except ValidationError:
+                gone.append(key)
+                continue
+            left = tuple(waiting for waiting in letter.subscribers if waiting.sid not in sids)
+            if not left:
+                gone.append(key)
+            elif left != letter.subscribers:
+                self._store.put(key, letter_of(letter.model_copy(update={"subscribers": left})))
+        return self._delete(gone)
 
     # ── requests ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -239,7 +206,3 @@ class Remove:
         for key in gone:
             self._store.delete(key)
         return gone
-
-    def _map(self, act: Callable[[Item], Answer], items: Iterable[Item]) -> list[Answer]:
-        with ThreadPoolExecutor(READERS) as readers:
-            return list(readers.map(act, items))

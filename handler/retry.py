@@ -8,13 +8,14 @@ Takes a store and keys; says what became of each. Knows nothing of how the worke
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Literal
 
 from pydantic import ValidationError
 
 from handler.batches.again import AnInput, members_again, take_back
+from handler.callbacks.state import keys_of, over_by_input
 from handler.errors import NotFound, Unavailable
 from handler.job import Jobs
 from handler.layout import is_batch, is_input
@@ -43,6 +44,7 @@ class Retry:
         self._jobs = jobs
         self._store = jobs.store
         self._layout = jobs.layout
+        self._over: Mapping[str, list[str]] | None = None  # by sid, when all were listed at once
 
     def key(self, key: str) -> Retried:
         """One recording, by its key relative to the input prefix. Of a batch the members that failed or were cancelled,
@@ -82,6 +84,7 @@ class Retry:
         with ``failed_only``, those that failed.
         """
         prefix = self._layout.settled_key("")
+        self._over = over_by_input(self._store, self._layout)
         settled = {info.key.removeprefix(prefix) for info in self._store.list(prefix)}
         inputs = (self._layout.source(info) for info in self._store.list(self._layout.input))
         present = [source for source in inputs if source.sid in settled and is_input(source.key)]
@@ -128,7 +131,15 @@ class Retry:
             self._revive(marker.jid)
             self._store.delete(self._layout.dead_key(marker.jid))
         self._requeue(source)
+        for delivered in self._delivered(source.sid):
+            self._store.delete(delivered)
         self._store.delete(self._layout.settled_key(source.sid))
+
+    def _delivered(self, sid: str) -> list[str]:
+        """Its callbacks that are over: with them gone, what the retry makes is delivered, even the same bytes again."""
+        if self._over is not None:
+            return self._over.get(sid, [])
+        return keys_of(self._store, self._layout, sid, pending=False)
 
     def _requeue(self, source: Source | Subscriber | AnInput) -> None:
         """The manifest must not speak of the end that is taken back: with its token a terminal one would stay for ever,

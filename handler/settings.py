@@ -58,6 +58,13 @@ class Settings(BaseSettings):
     time_limit_seconds: Seconds = Field(600, description="time limit of an attempt, before the recording's share")
     time_limit_factor: float = Field(10, ge=0, description="added to the time limit for each second of the recording")
 
+    # callbacks
+    callback_secret: SecretStr | None = Field(None, description="what callbacks are signed with: whsec_ and base64")
+    callback_retries: int = Field(10, ge=0, description="further tries of a callback that was not accepted")
+    callback_seconds: Seconds = Field(30, description="pause between them")
+    callback_timeout_seconds: float = Field(20, gt=0, le=300, description="time limit of a try, redirects included")
+    callback_allow: str | None = Field(None, description="receivers beyond public HTTPS: hosts, *.suffixes, networks")
+
     # the end
     stop_seconds: float = Field(20.0, ge=0, description="a stage that is over in so long may end when told to stop")
 

@@ -63,8 +63,11 @@ class Subscriber(Frozen):
     key: str
     member: Member | None = None
     tag: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()  # forms of the result beside the JSON
     extra: dict[str, str] = {}
     warnings: tuple[Warning, ...] = ()
+    callback: str | None = None  # may hold a password: for no log, no error, no manifest
+    callback_method: Literal["POST", "PUT"] = "POST"
     queued_at: str
 
 
@@ -153,6 +156,7 @@ class Manifest(Frozen):
     timings: dict[str, float] = {}
     worker: str
     result: str | None = None
+    outputs: dict[str, str] = {}  # a result's other forms: srt, vtt, txt, rttm → key
     error: ErrorDetail | None = None
 
     @property

@@ -22,7 +22,7 @@ from handler.types import Member, Source
 log = logging.getLogger(__name__)
 
 _ID_BYTES = 32  # a sid is a SHA-256
-_SID = re.compile("[0-9a-f]{64}")
+SID = re.compile("[0-9a-f]{64}")
 
 
 class SettledIds(Sequence[bytes]):
@@ -150,7 +150,7 @@ def _settled(store: Store, layout: Layout) -> SettledIds:
     prefix = layout.settled_key("")
     for info in store.list(prefix):
         name = info.key.removeprefix(prefix)
-        if _SID.fullmatch(name) is None:  # in capitals, say, which sort elsewhere: one such would spoil the bisection
+        if SID.fullmatch(name) is None:  # in capitals, say, which sort elsewhere: one such would spoil the bisection
             log.warning("watch: %s is no settled marker", info.key)
             continue
         settled.append(bytes.fromhex(name))
@@ -166,14 +166,14 @@ class Pace:
     """
 
     def __init__(self, settings: Settings, *, local: bool, hears: bool = False) -> None:
-        self._least = settings.scan_seconds or (0.5 if local else 2.0)
-        self._most = self._least if local else max(self._least, settings.scan_idle_seconds)
+        self.least = settings.scan_seconds or (0.5 if local else 2.0)  # seconds between two scans
+        self._most = self.least if local else max(self.least, settings.scan_idle_seconds)
         self._rarely = settings.reconcile_seconds if hears else None
-        self._pause = self._least
+        self._pause = self.least
 
     def after(self, *, found_work: bool, batches: bool = False) -> float:
         """Seconds to wait after a scan that found work, or did not. ``batches``: one is open."""
         if self._rarely is not None and not batches:
             return self._rarely
-        pause = self._pause = self._least if found_work else min(self._pause * 1.5, self._most)
+        pause = self._pause = self.least if found_work else min(self._pause * 1.5, self._most)
         return pause

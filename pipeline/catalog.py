@@ -8,7 +8,6 @@ it too.
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
@@ -17,20 +16,14 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
 
-from pydantic import BaseModel, ValidationError
-
 from pipeline.errors import ModelUnavailable, OptionsError
 from pipeline.types import Frozen, ModelInfo, Warning
+from pipeline.weights import identity, is_model, missing
 
 AUTO = "auto"
 SPHINX = "sphinx"
 HUB = "hub"
-RECORD = "dropscribe-model.json"  # what `pipeline.models.fetch` writes beside the weights
 SUGGESTED = "large-v3-turbo"  # what to fetch when nothing is there: close to large-v3, several times faster
-
-# The files that the recogniser reads; the first three it cannot do without.
-NEEDED = ("config.json", "model.bin", "tokenizer.json")
-WEIGHTS = (*NEEDED, "preprocessor_config.json", "vocabulary.json", "vocabulary.txt")
 
 # Whisper in CTranslate2's format, best first: the order in which `auto` chooses. The distilled and ``.en`` ones know
 # English only, so they come after a multilingual one of their class.
@@ -57,9 +50,13 @@ REPOSITORIES: Mapping[str, str] = MappingProxyType(
 )
 ALIASES: Mapping[str, str] = MappingProxyType({"turbo": "large-v3-turbo", "large": "large-v3"})
 
+# Deepgram's own names, families with any option behind them: what is new there must not fail here.
 _DEEPGRAM = re.compile(
-    r"(nova|nova-2|nova-3|enhanced|base)(-[a-z0-9]+)*|whisper(-(tiny|base|small|medium|large))?|whisper-cloud"
+    r"(nova|nova-\d+|enhanced|base|flux|general)(-[a-z0-9]+)*|(whisper-cloud|whisper(-(tiny|base|small|medium|large))?)"
+    r"|meeting|phonecall|finance|conversationalai|voicemail|video|medical|drivethru|automotive|custom"
 )
+# What its whisper-large may be: the models of that size, best first.
+_LARGE = ("large-v3", "large-v2", "large-v1")
 
 
 class Model(Frozen):
@@ -83,21 +80,15 @@ class Model(Frozen):
         return ModelInfo(name=self.name, version=self.version, arch=self.arch, revision=self.revision)
 
 
-class Record(BaseModel):
-    """``dropscribe-model.json``: where a folder's weights came from. ``files``: name to size in bytes."""
-
-    format: Literal[1] = 1
-    repo: str
-    commit: str
-    files: dict[str, int]
-
-
-def resolve(name: str | None, models: str | None, home: Path, *, trusted: bool = False) -> Model:
+def resolve(
+    name: str | None, models: str | None, home: Path, *, trusted: bool = False, default: str | None = None
+) -> Model:
     """The model that ``name`` means on this machine.
 
     ``models``: the setting DROPSCRIBE_MODELS, a folder of model folders, ``hub``, or None. ``home``: the folder where
     `fetch` puts models. ``trusted``: the name comes from the operator (a setting, the command line), so it may be a
-    path; a name out of a file's options never may.
+    path; a name out of a file's options never may. ``default``: the operator's model, in whose place the best on disk
+    is taken if it is None; it stands in for the names of Deepgram's models.
 
     `OptionsError`: no such model, or a source that is not built yet. `ModelUnavailable`: a model we know, but its
     weights are not here.
@@ -115,7 +106,10 @@ def resolve(name: str | None, models: str | None, home: Path, *, trusted: bool =
     if canonical in shelf:
         return _whisper(canonical, _complete(shelf[canonical], canonical))
     if _DEEPGRAM.fullmatch(wanted) and (wanted not in REPOSITORIES or shelf):
-        return _instead_of_deepgrams(wanted, shelf, models)
+        same = _same_size(wanted, shelf)
+        if same is not None:
+            return _whisper(same, _complete(shelf[same], same))
+        return _instead_of(wanted, resolve(default, models, home, trusted=True))
     if canonical in REPOSITORIES:
         raise ModelUnavailable(
             f"the model {canonical} is not on this machine", f"Run `{fetch_command(canonical)}`{_or_folder(models)}."
@@ -124,6 +118,13 @@ def resolve(name: str | None, models: str | None, home: Path, *, trusted: bool =
     raise OptionsError(
         f"model: there is no model called {_short(name)}", f"Known are: {', '.join(known)}; or a name of Deepgram's."
     )
+
+
+def leaves_choice(name: str | None) -> bool:
+    """Whether a job that gives this name gets the worker's own model: no name at all, and most of Deepgram's."""
+    wanted = (name or "").strip().lower()
+    named = wanted in REPOSITORIES or wanted.startswith("whisper-")
+    return not wanted or (not named and _DEEPGRAM.fullmatch(wanted) is not None)
 
 
 def canonical_name(name: str) -> str:
@@ -135,11 +136,6 @@ def canonical_name(name: str) -> str:
 def folder_name(repo: str) -> str:
     """``owner/name`` as the name of one folder; it cannot be taken for a member of the family."""
     return repo.strip().lower().replace("/", "--")
-
-
-def is_model(folder: Path) -> bool:
-    """True if the folder looks like a Whisper model in CTranslate2's format, even one that lacks a file."""
-    return (folder / "model.bin").is_file() and (folder / "config.json").is_file()
 
 
 def fetch_command(name: str) -> str:
@@ -155,14 +151,6 @@ def on_disk(models: str | None, home: Path) -> tuple[Model, ...]:
     """Every Whisper model on this machine that can be loaded, best first."""
     shelf = _shelf(models, home)
     return tuple(_whisper(name, folder) for name, folder in shelf.items() if not missing(folder))
-
-
-def missing(folder: Path) -> tuple[str, ...]:
-    """The files that a model's folder lacks. A missing tokenizer would be looked for on the network, so it counts."""
-    absent = [name for name in NEEDED if not (folder / name).is_file()]
-    if not any((folder / name).is_file() for name in WEIGHTS if name.startswith("vocabulary.")):
-        absent.append("vocabulary.json")
-    return tuple(absent)
 
 
 # ── what is there ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -234,20 +222,23 @@ def _default(shelf: Mapping[str, Path], models: str | None) -> Model:
             f"Run `{fetch_command(SUGGESTED)}`{_or_folder(models)}.",
         )
     message = (
-        "No Whisper weights are on this machine, so pocketsphinx wrote this transcript: it is poor, English only, "
-        "and has no punctuation. "
+        "No Whisper weights are on this machine, so pocketsphinx is used, whose transcripts are poor, English only, "
+        "and without punctuation. "
         f"Run `{fetch_command(SUGGESTED)}` for a good one."
     )
     warning = Warning(parameter="model", type="fallback_model", message=message)
     return _sphinx().model_copy(update={"automatic": True, "warnings": (warning,)})
 
 
-def _instead_of_deepgrams(wanted: str, shelf: Mapping[str, Path], models: str | None) -> Model:
-    same = wanted.removeprefix("whisper-")
-    same = ALIASES.get(same, same)
-    if wanted.startswith("whisper-") and same in shelf:
-        return _whisper(same, _complete(shelf[same], same))
-    model = _default(shelf, models)
+def _same_size(wanted: str, shelf: Mapping[str, Path]) -> str | None:
+    """The Whisper on this machine that Deepgram's ``whisper-<size>`` is."""
+    size = wanted.removeprefix("whisper-")
+    if size == wanted:
+        return None
+    return next((name for name in (_LARGE if size == "large" else (size,)) if name in shelf), None)
+
+
+def _instead_of(wanted: str, model: Model) -> Model:
     message = f"{wanted} is a model of Deepgram's and does not run here; {model.name} was used instead."
     warning = Warning(parameter="model", type="unsupported_model", message=message)
     return model.model_copy(update={"warnings": (warning, *model.warnings)})
@@ -265,51 +256,8 @@ def _sphinx() -> Model:
 
 def _whisper(name: str, folder: Path) -> Model:
     folder = folder.absolute()
-    commit = _recorded_commit(folder)
-    revision = commit or _digest(folder)
-    version = commit[:12] if commit else f"sha256-{revision[:12]}"
+    revision, version = identity(folder)
     return Model(name=name, backend="whisper", folder=str(folder), revision=revision, version=version, arch="whisper")
-
-
-# ── who the weights are ──────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def _recorded_commit(folder: Path) -> str | None:
-    """The hub's commit, if the folder still has just the weights that were recorded with it (by size)."""
-    try:
-        record = Record.model_validate_json((folder / RECORD).read_bytes())
-    except (OSError, ValidationError):
-        return None
-    sizes = {name: size for name, size, _ in _stamps(folder)}
-    return record.commit if record.commit and sizes == record.files else None
-
-
-def write_record(folder: Path, repo: str, commit: str) -> None:
-    """Record where the folder's weights came from, so that their identity need not be hashed."""
-    files = {name: size for name, size, _ in _stamps(folder)}
-    record = Record(repo=repo, commit=commit, files=files)
-    (folder / RECORD).write_text(json.dumps(record.model_dump(), sort_keys=True, indent=1) + "\n", encoding="utf-8")
-
-
-def _digest(folder: Path) -> str:
-    return _digest_of(folder, _stamps(folder))
-
-
-def _stamps(folder: Path) -> tuple[tuple[str, int, int], ...]:
-    """Name, size and modification time (ns) of each file that the recogniser reads."""
-    stats = ((name, (folder / name).stat()) for name in sorted(WEIGHTS) if (folder / name).is_file())
-    return tuple((name, stat.st_size, stat.st_mtime_ns) for name, stat in stats)
-
-
-@lru_cache(maxsize=64)
-def _digest_of(folder: Path, stamps: tuple[tuple[str, int, int], ...]) -> str:
-    """SHA-256 over names, sizes and contents. Remembered while nothing changes: gigabytes take seconds."""
-    whole = hashlib.sha256()
-    for name, size, _ in stamps:
-        with (folder / name).open("rb") as file:
-            content = hashlib.file_digest(file, "sha256").hexdigest()
-        whole.update(f"{name}\0{size}\0{content}\n".encode())
-    return whole.hexdigest()
 
 
 # ── words ────────────────────────────────────────────────────────────────────────────────────────────────────────────

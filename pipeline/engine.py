@@ -19,16 +19,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from pipeline.errors import EngineFailure, OutOfSpace, PipelineError
+from pipeline.export import export
 from pipeline.models import Models
 from pipeline.run import run_job
-from pipeline.types import Done, Event, Failed, JobRequest, Ready
+from pipeline.types import Done, Event, ExportRequest, Failed, Ready, Request
 
 log = logging.getLogger(__name__)
 
 Emit = Callable[[Event], None]
+
+_REQUEST: TypeAdapter[Request] = TypeAdapter(Request)
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
@@ -50,8 +53,11 @@ def serve(requests: BinaryIO, events_fd: int) -> int:
 def answer(line: bytes, models: Models, emit: Emit) -> Done | Failed:
     """Run one request; whatever goes wrong becomes an event, and the engine goes on."""
     try:
-        request = JobRequest.model_validate_json(line)
-        run_job(Path(request.work), request, models, emit)
+        request = _REQUEST.validate_json(line)
+        if isinstance(request, ExportRequest):
+            export(request)
+        else:
+            run_job(Path(request.work), request, models, emit)
         return Done()
     except PipelineError as error:
         log.info("job failed: %s", error.message)

@@ -7,7 +7,8 @@
     │   ├── NoAudio           a picture, or a video without sound
     │   ├── TooLong           over the duration limit
     │   └── TooManyChannels   more channels than the contract allows
-    ├── OptionsError          an option that is unknown, impossible or not built yet: never retried
+    ├── OptionsError          an option that is unknown, impossible or refused: never retried
+    ├── NotAResult            what should be turned into captions is no Deepgram result: never retried
     ├── ModelUnavailable      weights or a package that are not here (yet): retried
     ├── OutOfSpace            the work directory's disk is full: retried
     └── EngineFailure         anything else inside the engine: retried
@@ -95,6 +96,10 @@ class TooManyChannels(MediaError):
 class OptionsError(PipelineError):
     code = "Bad Request"
     default_hint = "See the table of options in docs/options.md."
+
+
+class NotAResult(PipelineError):
+    code = "Bad Request"
 
 
 class ModelUnavailable(PipelineError):

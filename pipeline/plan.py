@@ -14,12 +14,16 @@ from typing import Any
 
 from pipeline.catalog import Model
 from pipeline.options import Options, canonical, for_stage
+from pipeline.options.model import DECODING, DIARIZING, SEPARATING, TRANSCRIBING
+from pipeline.options.model import OUTPUT as GENERATING_OUTPUT
+
+__all__ = [
+    "CODE_VERSIONS", "DECODING", "DIARIZING", "GENERATING_OUTPUT", "SEPARATING", "TRANSCRIBING", "StagePlan",
+    "artifact_name", "job_digest", "recipes", "stage_plans",
+]  # fmt: skip
 
 # Raised whenever a stage's output changes for the same input: old artifacts are then no longer hits.
-CODE_VERSIONS = {"decoding": 1, "transcribing": 1, "generating_output": 1}
-
-TRANSCRIBING = "transcribing"
-GENERATING_OUTPUT = "generating_output"
+CODE_VERSIONS = {DECODING: 1, SEPARATING: 1, TRANSCRIBING: 1, DIARIZING: 1, GENERATING_OUTPUT: 2}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,19 +35,28 @@ class StagePlan:
     artifact: str
 
 
-def stage_plans(content_sha256: str, options: Options, model: Model, jid: str | None = None) -> tuple[StagePlan, ...]:
-    """The kept stages in the order of the flow. Decoding is a part of recipes, but is never kept.
+def recipes(content_sha256: str, options: Options, model: Model, jid: str | None = None) -> dict[str, str]:
+    """The digest of each stage that the job has, in the order of the flow; those that keep nothing included.
 
     With ``cache=false`` every recipe is that of this one job, ``jid``, which must then be given (ValueError).
     """
-    decoding = _digest("decoding", None, for_stage(options, "decoding"), [content_sha256, *_own(options, jid)])
-    heard = {name: value for name, value in for_stage(options, TRANSCRIBING).items() if name != "model"}
-    transcribing = _digest(TRANSCRIBING, [model.name, model.revision], heard, [decoding])
-    output = _digest(GENERATING_OUTPUT, None, for_stage(options, GENERATING_OUTPUT), [transcribing])
-    return (
-        StagePlan(TRANSCRIBING, transcribing, artifact_name(TRANSCRIBING)),
-        StagePlan(GENERATING_OUTPUT, output, artifact_name(GENERATING_OUTPUT)),
-    )
+    found = {DECODING: _digest(DECODING, None, options, [content_sha256, *_own(options, jid)])}
+    heard = DECODING
+    if options.stemming != "false":
+        found[SEPARATING] = _digest(SEPARATING, None, options, [found[DECODING]])
+        heard = SEPARATING
+    found[TRANSCRIBING] = _digest(TRANSCRIBING, [model.name, model.revision], options, [found[heard]])
+    if options.diarize:
+        found[DIARIZING] = _digest(DIARIZING, None, options, [found[heard]])
+    read = [found[stage] for stage in (TRANSCRIBING, DIARIZING) if stage in found]
+    found[GENERATING_OUTPUT] = _digest(GENERATING_OUTPUT, None, options, read)
+    return found
+
+
+def stage_plans(content_sha256: str, options: Options, model: Model, jid: str | None = None) -> tuple[StagePlan, ...]:
+    """The kept stages in the order of the flow, by `recipes`."""
+    found = recipes(content_sha256, options, model, jid)
+    return tuple(StagePlan(stage, found[stage], artifact_name(stage)) for stage in (TRANSCRIBING, GENERATING_OUTPUT))
 
 
 def job_digest(content_sha256: str, options: Options, model: Model, sid: str | None = None) -> str:
@@ -51,10 +64,10 @@ def job_digest(content_sha256: str, options: Options, model: Model, sid: str | N
 
     With ``cache=false`` the job is that of one version of one input, ``sid``, which must then be given (ValueError).
     """
-    fingerprint = {"code": CODE_VERSIONS, "models": {TRANSCRIBING: [model.name, model.revision]}}
-    asked = {
-        name: value for name, value in canonical(options).items() if name != "model"
-    }  # the fingerprint names what was found
+    # Of the stages that the job has: a new diarizer leaves the jobs without one what they were.
+    code = {stage: CODE_VERSIONS[stage] for stage in recipes(content_sha256, options, model, sid)}
+    fingerprint = {"code": code, "models": {TRANSCRIBING: [model.name, model.revision]}}
+    asked = _without_model(canonical(options))
     return _sha256([content_sha256, asked, fingerprint, *_own(options, sid)])
 
 
@@ -71,8 +84,13 @@ def _own(options: Options, owner: str | None) -> list[str]:
     return [owner]
 
 
-def _digest(stage: str, model: list[str] | None, options: dict[str, Any], inputs: list[str]) -> str:
-    return _sha256([stage, CODE_VERSIONS[stage], model, options, inputs])
+def _digest(stage: str, model: list[str] | None, options: Options, inputs: list[str]) -> str:
+    return _sha256([stage, CODE_VERSIONS[stage], model, _without_model(for_stage(options, stage)), inputs])
+
+
+def _without_model(options: dict[str, Any]) -> dict[str, Any]:
+    """What was asked for by name does not matter where the model that was found is named beside it."""
+    return {name: value for name, value in options.items() if name != "model"}
 
 
 def _sha256(value: Any) -> str:

@@ -20,8 +20,10 @@ from pipeline.catalog import Model
 from pipeline.errors import EngineFailure
 from pipeline.formats.deepgram import facts, results_part
 from pipeline.options import Options
-from pipeline.plan import GENERATING_OUTPUT, TRANSCRIBING, artifact_name
-from pipeline.types import Event, JobRequest, Media, Progress, StageDone, Transcript
+from pipeline.plan import DIARIZING, GENERATING_OUTPUT, SEPARATING, TRANSCRIBING, artifact_name
+from pipeline.stages.speakers import by_channel
+from pipeline.types import Event, JobRequest, Media, Progress, StageDone, Transcript, Warning
+from pipeline.wording import reword
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,6 +35,10 @@ Emit = Callable[[Event], None]
 
 # Where decoding, speech detection and recognition end in the percent of the stage `transcribing`, in shares of 1.
 _DECODED, _HEARD = 0.08, 0.12
+NO_SEPARATOR = (
+    "Voices were not taken out of music: this version has no separator. Do the recording again once one is there."
+)
+
 _LEAST_SECONDS = 0.25  # between two progress events: a reader wants no more, and each costs a line on the pipe
 
 
@@ -41,6 +47,7 @@ def run_job(work: Path, request: JobRequest, models: Models, emit: Emit) -> None
     OSError.
     """
     options = Options.model_validate(request.options)
+    lacking = _without_separation(options, emit)
     kept = work / artifact_name(TRANSCRIBING)
     if not kept.exists():
         started = time.monotonic()
@@ -49,12 +56,31 @@ def run_job(work: Path, request: JobRequest, models: Models, emit: Emit) -> None
         emit(StageDone(stage=TRANSCRIBING, artifact=kept.name, seconds=time.monotonic() - started))
     else:
         transcript = _read(kept)
+    if options.diarize:
+        transcript, reason = by_channel(transcript)
+        lacking += _lacking(DIARIZING, "diarize", reason, emit)
     results = work / artifact_name(GENERATING_OUTPUT)
     started = time.monotonic()
     emit(Progress(stage=GENERATING_OUTPUT, percent=0.0))
+    transcript = reword(transcript, options)
     _keep(results, results_part(transcript, options, request.seed))
-    told = facts(transcript, options)
+    told = facts(transcript, options, lacking)
     emit(StageDone(stage=GENERATING_OUTPUT, artifact=results.name, seconds=time.monotonic() - started, facts=told))
+
+
+def _without_separation(options: Options, emit: Emit) -> tuple[Warning, ...]:
+    """Said before transcription: what is made of the unseparated sound is no other job's transcript."""
+    if options.stemming == "false":
+        return ()
+    return _lacking(SEPARATING, "stemming", NO_SEPARATOR, emit)
+
+
+def _lacking(stage: str, option: str, reason: str | None, emit: Emit) -> tuple[Warning, ...]:
+    """The job goes on without a stage; its record and the result's reader are told. Nothing if there is no reason."""
+    if reason is None:
+        return ()
+    emit(StageDone(stage=stage, artifact="", seconds=0.0, degraded=reason))
+    return (Warning(parameter=option, type="degraded", message=reason),)
 
 
 def _transcribed(work: Path, request: JobRequest, options: Options, models: Models, emit: Emit) -> Transcript:
@@ -67,7 +93,7 @@ def _transcribed(work: Path, request: JobRequest, options: Options, models: Mode
     asked = _request(options)
     recogniser = models.get(model)
     recogniser.check(asked)  # before minutes are spent on decoding
-    progress = _Progress(emit)
+    progress = _Progress(emit, shown=not (options.redact or options.profanity_filter))
     with _scratch(work / "audio") as folder:
         audio = decode(
             work / request.source,
@@ -98,6 +124,7 @@ def _request(options: Options) -> Request:
         task=options.task,
         initial_prompt=options.initial_prompt,
         hotwords=options.hotwords,
+        suppress_numerals=options.suppress_numerals,
         batch_size=options.batch_size,
     )
 
@@ -105,8 +132,9 @@ def _request(options: Options) -> Request:
 class _Progress:
     """The stage `transcribing` as a person sees it: decoding and speech detection are its first percents."""
 
-    def __init__(self, emit: Emit) -> None:
+    def __init__(self, emit: Emit, *, shown: bool) -> None:
         self._emit = emit
+        self._shown = shown  # otherwise the partial transcript would tell what is masked in the result
         self._told = float("-inf")
 
     def share(self, begin: float, end: float, done: float, total: float | None) -> None:
@@ -120,7 +148,8 @@ class _Progress:
         """Seconds of speech recognised, of all there are, and the tail of the transcript."""
         share = done / total if total else 1.0
         percent = 100 * (_HEARD + (1 - _HEARD) * share)
-        event = Progress(stage=TRANSCRIBING, percent=percent, done=done, total=total, partial=partial)
+        tail = partial if self._shown else None
+        event = Progress(stage=TRANSCRIBING, percent=percent, done=done, total=total, partial=tail)
         self._tell(event, last=done >= total)
 
     def _tell(self, event: Progress, *, last: bool) -> None:

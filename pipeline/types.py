@@ -79,7 +79,8 @@ class ModelInfo(Frozen):
 class Transcript(Frozen):
     """Artifact of the stage ``transcribing``. One channel, or one for each of the recording's with ``multichannel``.
 
-    ``punctuated``: the backend writes case and punctuation itself.
+    ``punctuated``: the backend writes case and punctuation itself. ``diarizer``: what found the words' speakers, None
+    where nothing did, or each channel is a speaker.
     """
 
     format: Literal[1] = 1
@@ -87,6 +88,7 @@ class Transcript(Frozen):
     channels: tuple[ChannelTranscript, ...]
     punctuated: bool
     model: ModelInfo
+    diarizer: ModelInfo | None = None
     warnings: tuple[Warning, ...] = ()
 
 
@@ -96,6 +98,7 @@ class Facts(Frozen):
     duration: float
     channels: int
     models: tuple[ModelInfo, ...]
+    diarizer: ModelInfo | None = None
     warnings: tuple[Warning, ...] = ()
 
 
@@ -130,7 +133,8 @@ class Progress(Frozen):
 
 
 class StageDone(Frozen):
-    """A stage's artifact lies in the work directory. ``degraded``: why it is poorer than asked for (then never cached).
+    """A stage's artifact lies in the work directory. ``degraded``: why it is poorer than asked for (then never cached);
+    a stage that could not run at all has no artifact, and ``artifact`` is empty.
 
     ``facts`` comes with the last stage, ``generating_output``, whose artifact is the ``results`` part of the answer.
     """
@@ -171,3 +175,21 @@ class JobRequest(Frozen):
     model: dict[str, Any]  # pipeline.catalog.Model, dumped
     seed: str  # a digest, from which the utterances' ids are made
     max_duration: float | None = None  # seconds
+
+
+class ExportRequest(Frozen):
+    """Asks for captions and text of a finished job. ``results``: the file inside ``work`` with the results part.
+
+    ``names``: of speakers, as in a ``speakers.json``; ``file``: what the recording is called. Answered with `Done` or
+    `Failed`; the files then lie in ``work``, see `pipeline.export`.
+    """
+
+    type: Literal["export"] = "export"
+    work: str
+    results: str
+    kinds: tuple[str, ...]
+    names: dict[str, str] = {}
+    file: str = ""
+
+
+Request = Annotated[JobRequest | ExportRequest, Field(discriminator="type")]

@@ -4,12 +4,15 @@
 not installed. ``long`` ones run with ``--long`` alone. ``gpu`` ones run where there is a CUDA device. ``server`` ones
 run on any S3 server: with ``--s3`` on the one given, and no others run then.
 
+Every result that a test's worker publishes is checked against Deepgram's contract, when the test has passed.
+
 And the fixtures that several parts share: S3's protocol from a server on loopback, tiny Whispers, built once a session,
 and `tell`, for figures that are printed at the end.
 """
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import logging
 import uuid
@@ -59,6 +62,57 @@ def _cuda() -> bool:
     import ctranslate2
 
     return bool(ctranslate2.get_cuda_device_count())
+
+
+# ── results ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class _Results:
+    """Every result that this process puts together, in whatever test: each must keep Deepgram's contract."""
+
+    def __init__(self) -> None:
+        self.made: list[bytes] = []
+        self.checked: set[bytes] = set()
+
+    def watch(self, module: Any) -> None:
+        assemble = module.assemble
+
+        def noted(metadata: bytes, results: bytes) -> bytes:
+            body: bytes = assemble(metadata, results)
+            self.made.append(body)
+            return body
+
+        module.assemble = noted
+
+    def check(self) -> None:
+        """Those made since the last time; an equal one is checked once."""
+        made, self.made = self.made, []
+        new = {hashlib.sha256(body).digest(): body for body in made}
+        for digest in new.keys() - self.checked:
+            from tests.deepgram_contract import check_result
+
+            check_result(new[digest])
+            self.checked.add(digest)
+
+
+_RESULTS = _Results()
+
+
+def pytest_sessionstart() -> None:
+    import handler.cli.run
+    import handler.publish
+
+    _RESULTS.watch(handler.publish)
+    _RESULTS.watch(handler.cli.run)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    """A test that makes a result which Deepgram's clients would not take fails, whatever it is about."""
+    _RESULTS.made.clear()
+    result = yield
+    _RESULTS.check()
+    return result
 
 
 @pytest.fixture
@@ -189,4 +243,12 @@ def slow_whisper(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One whose first word takes two seconds."""
     folder = tmp_path_factory.mktemp("fixed") / "slow-whisper"
     _script("make_fixed_whisper").main(folder, slow_start=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def counting_whisper(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One that writes a figure where it could write a word."""
+    folder = tmp_path_factory.mktemp("fixed") / "counting-whisper"
+    _script("make_fixed_whisper").main(folder, figures=True)
     return folder

@@ -18,10 +18,14 @@ from uuid import UUID
 
 from deepgram.types.listen_v1response import ListenV1Response
 
+from tests.deepgram_clients import check_clients
+
 METADATA = {"transaction_key", "request_id", "sha256", "created", "duration", "channels", "models", "model_info"}
 WORD = {"word", "start", "end", "confidence"}
+ALTERNATIVE = {"transcript", "confidence", "languages", "words", "paragraphs"}
 UTTERANCE = {"start", "end", "confidence", "channel", "transcript", "words", "id"}
 PARAGRAPH = {"sentences", "num_words", "start", "end"}
+NO_ID = "00000000-0000-0000-0000-000000000000"
 CREATED = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 
 
@@ -50,7 +54,9 @@ def check_result(result: bytes | dict[str, Any]) -> dict[str, Any]:
     for channel in channels:
         _need(len(channel["alternatives"]) == 1, "each channel has one alternative")
         _check_alternative(channel["alternatives"][0])
+        _check_channel(channel)
     _check_utterances(result["results"], channels)
+    check_clients(result)
     return result
 
 
@@ -84,14 +90,37 @@ def _check_metadata(metadata: dict[str, Any]) -> None:
             str(UUID(id)) == id and set(info) == {"name", "version", "arch"},
             f"model_info[{id}] has name, version, arch",
         )
+    diarizer = metadata.get("diarize_info", {"model_uuid": NO_ID, "arch": "-"})
+    _need(set(diarizer) == {"model_uuid", "arch"} and bool(diarizer["arch"]), "diarize_info has model_uuid and arch")
+    _need(str(UUID(diarizer["model_uuid"])) == diarizer["model_uuid"], "diarize_info.model_uuid is a UUID")
     for name in ("tags", "extra", "warnings"):
         _need(metadata.get(name) != [] and metadata.get(name) != {}, f"empty {name} are left out")
     for warning in metadata.get("warnings", ()):
         _need(set(warning) == {"parameter", "type", "message"}, "a warning has parameter, type, message")
 
 
+def _check_channel(channel: dict[str, Any]) -> None:
+    alternative = channel["alternatives"][0]
+    _need(set(channel) <= {"alternatives", "detected_language", "language_confidence", "search"}, "a channel's keys")
+    _need("detected_language" in channel or "language_confidence" not in channel, "a confidence in no language")
+    languages = [word["language"] for word in alternative["words"] if "language" in word]
+    if "languages" in alternative:
+        _need(len(languages) == len(alternative["words"]), "with languages, every word has its language")
+        counts = [languages.count(one) for one in alternative["languages"]]
+        _need(set(alternative["languages"]) == set(languages) and counts == sorted(counts, reverse=True),
+              "languages are those of the words, that of most words first")  # fmt: skip
+    else:
+        _need(not languages, "words have a language without languages")
+    for found in channel.get("search", ()):
+        _need(set(found) == {"query", "hits"}, "a search has query and hits")
+        for hit in found["hits"]:
+            _need(set(hit) == {"confidence", "start", "end", "snippet"}, "a hit lacks a key, or has one too many")
+            _need(0 <= hit["start"] <= hit["end"] and 0 <= hit["confidence"] <= 1, "a hit's times and confidence")
+
+
 def _check_alternative(alternative: dict[str, Any]) -> None:
     _need(set(alternative) >= {"transcript", "confidence", "words"}, "an alternative lacks a required key")
+    _need(set(alternative) <= ALTERNATIVE, f"an alternative has {sorted(set(alternative) - ALTERNATIVE)}")
     words = alternative["words"]
     _check_words(words, "words")
     speakers = list(dict.fromkeys(word["speaker"] for word in words if "speaker" in word))

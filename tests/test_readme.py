@@ -6,20 +6,24 @@ import importlib
 import json
 import re
 import shlex
+import shutil
+import subprocess
 import threading
 from pathlib import Path
 from typing import Any
 
 import click
 import pytest
+from click.testing import CliRunner
 from docs_rig import DOCUMENTS, ROOT, block, blocks, text_of
 
-from handler.cli import COMMANDS
+from handler.cli import COMMANDS, main
 from handler.clock import SystemClock
 from handler.fakes import ScriptedEngine
 from handler.settings import load_settings
 from handler.store.folder import FolderStore
 from handler.worker import Worker
+from pipeline.formats.captions import render
 
 FOLDERS = ("handler", "pipeline", "bench", "docs", "examples", "infra")  # file by file; tests by folder
 LINK = re.compile(r"\]\(([^)\s]+)\)")
@@ -146,3 +150,34 @@ def assert_part(shown: Any, real: Any, where: str) -> None:
             twin = next(iter(real)) if where.endswith(".model_info") else name
             assert twin in real, f"{where} has no {twin}"
             assert_part(part, real[twin], f"{where}.{name}")
+
+
+def test_jq_reads_it_as_shown(results: Path) -> None:
+    """The README's lines for jq run on a worker's result: the first prints what was said, the second when."""
+    if shutil.which("jq") is None:
+        pytest.skip("jq is not installed: the README's lines for it were not run")
+    said = json.loads((results / "bucket/results/jfk.flac.json").read_text(encoding="utf-8"))["results"]
+    lines = block("README.md", "sh jq").splitlines()
+    printed = [
+        subprocess.run(["sh", "-c", line], cwd=results, capture_output=True, text=True, check=True).stdout.splitlines()
+        for line in lines
+    ]
+    assert printed[0] == [channel["alternatives"][0]["transcript"] for channel in said["channels"]]
+    assert [line.partition(" ")[2] for line in printed[1]] == [one["transcript"] for one in said["utterances"]]
+    assert len(printed) == len(lines) == 3
+
+
+def test_captions_are_made_as_shown(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The README's lines for captions run on a worker's result, and give the captions of it."""
+    monkeypatch.chdir(results)
+    (results / "names.json").write_text('{"0": "Alice", "1": "Bob"}', encoding="utf-8")
+    printed = []
+    for line in block("README.md", "sh captions").splitlines():
+        found = CliRunner().invoke(main, shlex.split(line)[1:])
+        assert found.exit_code == 0, found.stderr
+        printed.append(found.stdout)
+    result = json.loads((results / "bucket/results/jfk.flac.json").read_text(encoding="utf-8"))
+    assert printed[0] == render(result, "srt")
+    assert (results / "jfk.vtt").read_text(encoding="utf-8") == render(result, "vtt")
+    assert printed[2].startswith("[00:00] ")
+    assert 'names.json` is `{"0": "Alice", "1": "Bob"}`' in text_of("README.md")

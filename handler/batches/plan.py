@@ -53,6 +53,13 @@ def stored_plan(store: Store, layout: Layout, sid: str) -> tuple[Plan | None, st
     return plan, None if plan is not None else found.etag
 
 
+def member_sid(store: Store, layout: Layout, batch: Source, recording: Source) -> str | None:
+    """The sid of the input that a batch makes of a recording; None where it asks for no options, or has no plan."""
+    plan, _ = stored_plan(store, layout, batch.sid)
+    place = dict(plan.members).get(recording.key) if plan is not None else None
+    return layout.member(batch, recording, plan.options[place])[0] if plan is not None and place is not None else None
+
+
 def freeze(
     store: Store, layout: Layout, clock: Clock, batch: Source, *, etag: str | None, error: ErrorDetail | None = None
 ) -> Plan:

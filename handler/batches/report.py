@@ -14,7 +14,7 @@ from handler.batches.outputs import Outputs, is_result_of
 from handler.batches.standing import Standing
 from handler.clock import Clock
 from handler.errors import NotFound, StoreError
-from handler.layout import Layout, job_id_of, member_key
+from handler.layout import CALLBACK_OPTIONS, Layout, job_id_of, member_key
 from handler.progress import parse_manifest, write_manifest
 from handler.publish import GONE, Publisher
 from handler.settled import read_marker
@@ -168,7 +168,8 @@ class Reporter:
         rows, times = [], [standing.plan.planned_at]
         for (key, options, sid), marker in zip(members, markers, strict=True):
             if sid is None:
-                rows.append(BatchMember(key=key, options=options, status="cancelled", message=DELETED))
+                told = _without_callback(options)
+                rows.append(BatchMember(key=key, options=told, status="cancelled", message=DELETED))
                 continue
             if marker is None:
                 return None
@@ -193,7 +194,7 @@ class Reporter:
         outputs = key if options is None else member_key(batch.key, key)
         return BatchMember(
             key=key,
-            options=options,
+            options=_without_callback(options),
             status=marker.outcome,
             job_id=marker.job_id or None,
             result=self._layout.result_key(outputs) if marker.outcome == "completed" else None,
@@ -228,3 +229,10 @@ def _bad(counts: BatchCounts) -> Iterator[str]:
     for number, what in ((counts.failed, "failed"), (counts.cancelled, "cancelled")):
         if number:
             yield f"{number:,} {what}"
+
+
+def _without_callback(options: dict[str, object] | None) -> dict[str, object] | None:
+    """A batch's result is for people to read; the address of a callback may hold a password."""
+    if options is None:
+        return None
+    return {name: value for name, value in options.items() if name not in CALLBACK_OPTIONS}

@@ -23,7 +23,7 @@ from handler.settings import Settings
 from handler.settled import read_marker
 from handler.store.base import Info, Store
 from handler.types import BatchCounts, Source
-from handler.watch import Candidate, Scan, SettledIds, scan
+from handler.watch import SID, Candidate, Scan, SettledIds, scan
 from pipeline.errors import ErrorDetail, sentence
 
 log = logging.getLogger(__name__)
@@ -105,6 +105,8 @@ class Batches:
             self.scan()
         except StoreError as error:
             log.error("scan: %s", sentence(error.message, error.hint))
+        except Exception:
+            log.exception("scan: an error of ours; scanned again later")
         finally:
             self._room = WINDOW
 
@@ -185,7 +187,7 @@ class Batches:
             log.error("batches: %s", sentence(error.message, error.hint))
             return []
         known = present | self._open.keys()
-        return [sid for sid in sorted(planned - known) if len(sid) == 64 and not self._settled.has(sid)]
+        return [sid for sid in sorted(planned - known) if SID.fullmatch(sid) and not self._settled.has(sid)]
 
     def _open_orphan(self, sid: str) -> None:
         try:

@@ -22,6 +22,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "listen": ("handler.cli.listen", "Be a worker that MinIO's webhooks tell what is dropped into BUCKET."),
     "submit": ("handler.cli.submit", "Drop recordings into a bucket."),
     "status": ("handler.cli.status", "Show how far the recordings in BUCKET are."),
+    "export": ("handler.cli.export", "Turn a RESULT into captions, or text to read."),
     "retry": ("handler.cli.retry", "Have recordings in BUCKET done again."),
     "cancel": ("handler.cli.cancel", "Do not transcribe recordings in BUCKET after all."),
     "delete": ("handler.cli.delete", "Delete what was made of a recording in BUCKET."),
@@ -42,6 +43,7 @@ Examples:
   dropscribe work s3://my-bucket/calls --drain
   dropscribe work s3://my-bucket/calls --queue my-queue
   dropscribe status s3://my-bucket/calls --watch
+  dropscribe export bucket/results/a.mp3.json --to srt -o a.srt
 \b
 Exit codes:
   0    done, or stopped as asked (a drain in which recordings failed, too)

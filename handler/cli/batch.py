@@ -60,6 +60,17 @@ def drop_batch(bucket: Bucket, key: str, keys: Sequence[str]) -> Source:
     return bucket.layout.source(bucket.store.head(target))
 
 
+def dropped(sources: Sequence[Source], bucket: str, where: str) -> str:
+    """The line that says what was submitted to ``bucket``, and how to follow it; a batch is named."""
+    batches = [source.key for source in sources if is_batch(source.key)]
+    if len(batches) != 1:
+        return f"{len(sources)} dropped into {where}; `dropscribe status {bucket}` shows how far they are."
+    many = f"{len(sources)} dropped into {where}, of them the batch {batches[0]}"
+    one = f"The batch {batches[0]} was dropped into {where}"
+    follow = f"`dropscribe status {bucket} {batches[0]}` shows how far its recordings are."
+    return f"{one if len(sources) == 1 else many}; {follow}"
+
+
 def members_ended(bucket: Bucket, batch: Ended, sources: Sequence[Source]) -> list[Ended]:
     """How each of ``sources`` ended in a batch that has; all as the batch itself did, if that has no result."""
     layout, rows = bucket.layout, dict[str, BatchMember]()

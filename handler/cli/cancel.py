@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
+
 import click
 
 from handler.cancel import Cancel, Cancelled
 from handler.cli.bucket import open_bucket, recording_key
-from handler.cli.runtime import Runtime, standard, start_log
+from handler.cli.runtime import Runtime, escaped, standard, start_log
 from handler.cli.screen import note, write_json
 from handler.errors import EXIT_FAILED
 from handler.job import Jobs
@@ -38,8 +40,9 @@ def command(runtime: Runtime, bucket: str, keys: tuple[str, ...], as_json: bool)
     if as_json:
         write_json({"bucket": opened.store.url, "inputs": [one.model_dump(mode="json") for one in done]})
     else:
+        given = {one.key for one in done}
         for one in done:
-            _tell(one)
+            _tell(one, given)
     return EXIT_FAILED if any(_ended(one) for one in done) else 0
 
 
@@ -47,13 +50,16 @@ def _ended(one: Cancelled) -> bool:
     return one.outcome != "cancelled" and one.was != "cancelled"
 
 
-def _tell(one: Cancelled) -> None:
+def _tell(one: Cancelled, given: Set[str]) -> None:
+    """``given``: all keys that were given."""
+    key = escaped(one.key)
     if one.outcome == "cancelled" and is_batch(one.key):
-        click.echo(f"{one.key} is cancelled. Its recordings are still transcribed, each for itself.")
+        rest = "Its other recordings" if len(given) > 1 else "Its recordings"
+        click.echo(f"{key} is cancelled. {rest} are still transcribed, each for itself.")
     elif one.outcome == "cancelled":
         running = " What runs for it is stopped at the worker's next heartbeat." if one.was == "processing" else ""
         others = f" The job goes on for {one.others} other{'s'[: one.others != 1]}." if one.others else running
-        click.echo(f"{one.key} is cancelled.{others}")
+        click.echo(f"{key} is cancelled.{others}")
     elif one.outcome == "too_late":
         note(f"Too late: {one.key} has just {one.was}.")
     elif one.was == "cancelled":

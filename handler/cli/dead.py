@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import click
-from rich.text import Text
 
 from handler.cli.bucket import open_bucket
-from handler.cli.runtime import Runtime, standard, start_log
-from handler.cli.screen import note, show, table, write_json
+from handler.cli.runtime import Runtime, escaped, standard, start_log
+from handler.cli.screen import cell, note, show, table, write_json
 from handler.dead import DeadLetter, dead_letters, retry_dead
 from handler.errors import NotFound, Usage
 from handler.job import Jobs
@@ -71,7 +70,7 @@ def retry_(runtime: Runtime, bucket: str, keys: tuple[str, ...], every: bool, as
         write_json({"bucket": opened.store.url, "inputs": [one.model_dump(mode="json") for one in done]})
         return
     for one in done:
-        click.echo(f"{one.key} ({one.was}) will be done again.")
+        click.echo(escaped(f"{one.key} ({one.was}) will be done again."))
     if not done:
         note("There is nothing to retry: the recordings are gone, or were replaced by other versions.")
 
@@ -80,10 +79,10 @@ def _show(letters: list[DeadLetter]) -> None:
     made = table("RECORDINGS", "WHEN", "ATTEMPTS", "CLASS", "MESSAGE", right=("ATTEMPTS",))
     for letter in letters:
         made.add_row(
-            Text(", ".join(letter.keys)),
+            cell(", ".join(letter.keys)),
             letter.at or "",
             str(letter.attempts),
             letter.error_class,
-            Text(letter.message),
+            cell(letter.message),
         )
     show(made)

@@ -7,7 +7,7 @@ import sys
 import click
 
 from handler.cli.bucket import Bucket, open_bucket
-from handler.cli.runtime import Runtime, standard, start_log
+from handler.cli.runtime import Runtime, escaped, standard, start_log
 from handler.cli.screen import note, write_json
 from handler.errors import NotFound, Usage
 from handler.job import Jobs
@@ -29,8 +29,8 @@ def command(runtime: Runtime, bucket: str, key: str, purge: bool, yes: bool, as_
     it lies there it is not transcribed again, unless `dropscribe retry` asks for that. A recording that is being worked
     on is refused: cancel it first. Of a batch its own result, progress and error, and those of its lines with options.
 
-    With --purge also the cached artifacts that no other recording and no other job uses, and, when the recording is
-    gone, what is known of it. That reads every settled marker, job's record and cache reference: not for every day on
+    With --purge also the cached artifacts that nothing else which lies there uses, and, when the recording is gone,
+    what is known of it. That reads every settled marker, job's record and cache reference: not for every day on
     a bucket of millions.
     """
     start_log()
@@ -38,11 +38,11 @@ def command(runtime: Runtime, bucket: str, key: str, purge: bool, yes: bool, as_
     remove = Remove(
         Jobs(opened.store, opened.layout, runtime.clock, opened.settings, f"delete-{runtime.clock.new_id()[:8]}")
     )
-    key = _key(opened, remove, key)
+    key = _key(opened, remove, key, purge)
     if not yes:
         if not sys.stdin.isatty():
             raise Usage("delete asks before it deletes, and there is no terminal to ask on", "Add --yes.")
-        if not click.confirm(f"Delete what was made of {key} in {opened.store.url}?", err=True):
+        if not click.confirm(f"Delete what was made of {escaped(key)} in {opened.store.url}?", err=True):
             raise Usage("nothing was deleted")
     removed = remove.key(key, purge=purge)
     if as_json:
@@ -51,10 +51,12 @@ def command(runtime: Runtime, bucket: str, key: str, purge: bool, yes: bool, as_
         _tell(removed)
 
 
-def _key(bucket: Bucket, remove: Remove, name: str) -> str:
-    for key in (name, name.removeprefix(bucket.layout.input)):
-        if remove.exists(key):
-            return key
+def _key(bucket: Bucket, remove: Remove, name: str, purge: bool) -> str:
+    keys = dict.fromkeys((name, name.removeprefix(bucket.layout.input)))
+    for thoroughly in (False, purge):
+        for key in keys:
+            if remove.exists(key, purge=thoroughly):
+                return key
     raise NotFound(
         f"there is no recording {name} in {bucket.store.url}, and nothing that was made of one",
         "`dropscribe status BUCKET` lists them.",
@@ -62,12 +64,12 @@ def _key(bucket: Bucket, remove: Remove, name: str) -> str:
 
 
 def _tell(removed: Removed) -> None:
-    for key in removed.removed:
-        click.echo(f"deleted {key}")
+    for gone in removed.removed:
+        click.echo(f"deleted {escaped(gone)}")
     if not removed.removed:
         note(f"There was nothing to delete for {removed.key}.")
     if removed.shared:
-        note(f"{removed.shared} cached artifacts stay: another recording or job uses them.")
+        note(f"{removed.shared} cached artifacts stay: another recording or a batch that lies there uses them.")
     if removed.recording and not removed.settled:
         coming = "will be worked on" if is_batch(removed.key) else "will be transcribed"
         note(f"{removed.key} is still queued and {coming}; `dropscribe cancel` prevents that.")

@@ -43,6 +43,7 @@ class Ended:
     result: str | None
     error: str | None
     cached: bool
+    outputs: tuple[tuple[str, str], ...] = ()  # the result's other forms: kind and key
     members_bad: int = 0
 
     @property
@@ -118,6 +119,7 @@ def _from_manifest(bucket: Bucket, source: Source, manifest: Manifest | BatchMan
         result=manifest.result,
         error=bucket.layout.error_key(source.key) if manifest.status == "failed" else None,
         cached=isinstance(manifest, Manifest) and bool(manifest.cached_stages) and not manifest.timings,
+        outputs=tuple(manifest.outputs.items()) if isinstance(manifest, Manifest) else (),
         members_bad=counts.failed + counts.cancelled if counts is not None else 0,
     )
 

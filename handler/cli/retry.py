@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from handler.cli.bucket import open_bucket, recording_key
+from handler.cli.bucket import folder_of, open_bucket, recording_key
 from handler.cli.runtime import Runtime, escaped, standard, start_log
 from handler.cli.screen import note, write_json
 from handler.errors import Usage
@@ -44,6 +44,9 @@ def command(runtime: Runtime, bucket: str, keys: tuple[str, ...], every: bool, f
         write_json({"bucket": opened.store.url, "inputs": [one.model_dump(mode="json") for one in done]})
     else:
         _tell(done)
+        if folder_of(opened.store) is None and any(one.outcome == "retried" for one in done):
+            seconds = opened.settings.reconcile_seconds
+            note(f"Workers notice with their next scan; those that a queue or webhook tells, within {seconds:g} s.")
 
 
 def _tell(done: list[Retried]) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import signal
 import sys
 import threading
@@ -22,15 +21,18 @@ from rich.text import Text
 
 from handler.cli.bucket import given_options
 from handler.cli.failure import as_error
+from handler.cli.files import check_output, write_output
 from handler.cli.runtime import Runtime, standard, start_log
 from handler.cli.screen import note, progress_bars, results
 from handler.clock import Clock
-from handler.errors import CannotWrite
-from handler.layout import job_id_of
+from handler.errors import Usage
+from handler.layout import SPEAKERS_FILE, SPEAKERS_SUFFIX, job_id_of
 from handler.settings import Settings, load_settings
 from handler.worker.scratch import Scratch
 from pipeline.catalog import Model, resolve
 from pipeline.errors import EmptyMedia, EngineFailure, OutOfSpace
+from pipeline.formats.captions import Captions
+from pipeline.formats.captions.names import MAX_BYTES, read_names
 from pipeline.formats.deepgram import assemble, metadata_part
 from pipeline.options import Parsed, parse
 from pipeline.plan import GENERATING_OUTPUT, job_digest, stage_plans
@@ -54,24 +56,64 @@ def command(
     """Transcribe one FILE here and now, without a bucket.
 
     Prints the transcript; with --json the whole answer in Deepgram's JSON, with -o into a file. FILE is audio or video
-    and is never changed.
+    and is never changed. --option outputs=srt,vtt writes captions beside -o.
     """
     start_log()
     settings = load_settings(model=model)
     parsed = parse(("--option", given_options(pairs)))
+    if parsed.options.callback is not None:
+        raise Usage(
+            "callback= is a worker's business: `dropscribe run` sends nothing anywhere",
+            "Leave it out, or hand the file to a worker with `dropscribe submit`.",
+        )
+    beside = forms(output, parsed.options.outputs)
     if output is not None:
-        _check_output(output)
+        check_output(output)
     with _terminable():
         answer = transcribe(file, parsed, settings, runtime)
+    told = json.loads(answer)
+    for warning in told["metadata"].get("warnings", ()):
+        note(f"Note: {warning['message']}")
     if output is not None:
-        _write(output, answer)
+        names = _names(file) if beside else {}
+        captions = Captions(told, names, file=file.name) if beside else None
+        for kind, path in beside.items():
+            assert captions is not None
+            write_output(path, captions.render(kind).encode())
+        write_output(output, answer)
     if as_json:
         sys.stdout.flush()
         click.echo(answer)
     elif output is None:
-        _show(answer)
+        _show(told)
     if output is not None:
         note(f"{output} has the transcript.")
+    for path in beside.values():
+        note(f"{path} is written.")
+
+
+def forms(output: Path | None, kinds: tuple[str, ...]) -> dict[str, Path]:
+    """Where a result's other forms go: talk.srt beside talk.json. `Usage` where there is no such place."""
+    if not kinds:
+        return {}
+    if output is None:
+        raise Usage(f"outputs={','.join(kinds)} needs a place", "Give -o, for example -o talk.json.")
+    if (ending := output.suffix.removeprefix(".")) in kinds:
+        raise Usage(f"{output} cannot be both the JSON and the {ending}", f"Give -o {output.stem}.json.")
+    stem = output.name.removesuffix(".json")
+    return {kind: output.with_name(f"{stem}.{kind}") for kind in kinds}
+
+
+def _names(file: Path) -> dict[str, str]:
+    """Names of speakers: from a speakers.json of the recording's own, or that of its folder. A bad one is a note."""
+    for path in (file.with_name(file.name + SPEAKERS_SUFFIX), file.with_name(SPEAKERS_FILE)):
+        if path.is_file():
+            with path.open("rb") as opened:
+                found = read_names(opened.read(MAX_BYTES + 1))
+            if found.problem:
+                note(f"Note: {path}: {found.problem}")
+            return found.names
+    return {}
 
 
 def transcribe(file: Path, parsed: Parsed, settings: Settings, runtime: Runtime) -> bytes:
@@ -79,7 +121,8 @@ def transcribe(file: Path, parsed: Parsed, settings: Settings, runtime: Runtime)
     clock = runtime.clock
     shared = parsed.options.model_copy(update={"cache": True})  # nothing is kept here, so nothing has to be kept apart
     parsed = parsed.model_copy(update={"options": shared})
-    model = resolve(parsed.options.model or settings.model, settings.models, settings.home, trusted=True)
+    named = parsed.options.model or settings.model
+    model = resolve(named, settings.models, settings.home, trusted=True, default=settings.model)
     if file.stat().st_size == 0:
         raise EmptyMedia(f"{file} is empty")
     with file.open("rb") as source:
@@ -182,34 +225,10 @@ def _drive(request: JobRequest, settings: Settings, runtime: Runtime, clock: Clo
     return facts
 
 
-def _check_output(output: Path) -> None:
-    """Before minutes are spent on what cannot be written."""
-    folder = output.absolute().parent
-    if not folder.is_dir() or not os.access(folder, os.W_OK):
-        raise CannotWrite(
-            f"{output} cannot be written: there is no writable folder {folder}", "Give another path to -o."
-        )
-
-
-def _write(output: Path, answer: bytes) -> None:
-    """Whole or not at all."""
-    temp = output.with_name(f".{output.name}.{os.getpid()}.tmp")
-    try:
-        temp.write_bytes(answer)
-        temp.replace(output)
-    except OSError as error:
-        raise CannotWrite(f"{output} cannot be written: {error.strerror}", "Give another path to -o.") from error
-    finally:
-        temp.unlink(missing_ok=True)
-
-
-def _show(answer: bytes) -> None:
+def _show(answer: dict[str, object]) -> None:
     """The transcript in paragraphs where it has them; each channel under its number when there are several."""
-    parsed = json.loads(answer)
-    for warning in parsed["metadata"].get("warnings", ()):
-        note(f"Note: {warning['message']}")
     out = results()
-    for text in transcripts(parsed):
+    for text in transcripts(answer):
         out.print(Text(text), soft_wrap=True)
 
 

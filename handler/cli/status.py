@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 import click
@@ -13,6 +13,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from handler.callbacks.state import CallbackState, state_of, states
 from handler.cli.bucket import Bucket, open_bucket, recording_key
 from handler.cli.runtime import Runtime, standard, start_log
 from handler.cli.screen import cell, duration, results, show, size, styled, table, write_json
@@ -57,15 +58,19 @@ class _Look:
         self._key = key
         self._clock = clock
         self.rows: Sequence[Row] = ()
+        self.callbacks: Mapping[str, CallbackState] = {}  # by source id
         self._manifest: Manifest | BatchManifest | None = None
 
     def read(self) -> None:
         store, layout = self._bucket.store, self._bucket.layout
         if self._key is None:
             self.rows = overview(store, layout)
+            self.callbacks = states(store, layout, (row.source_id for row in self.rows))
         else:
             row, self._manifest = one(store, layout, self._key)
             self.rows = [row]
+            state = state_of(store, layout, row.source_id)
+            self.callbacks = {row.source_id: state} if state is not None else {}
 
     @property
     def over(self) -> bool:
@@ -76,20 +81,26 @@ class _Look:
         self.read()
         if self._key is None:
             counts = Counter(row.status for row in self.rows)
-            inputs = [row.model_dump(mode="json") for row in self.rows]
+            inputs = [self._dumped(row) for row in self.rows]
             return {"bucket": self._bucket.store.url, "counts": dict(sorted(counts.items())), "inputs": inputs}
         manifest = self._manifest.model_dump(mode="json") if self._manifest is not None else None
-        return {**self.rows[0].model_dump(mode="json"), "manifest": manifest}
+        return {**self._dumped(self.rows[0]), "manifest": manifest}
+
+    def _dumped(self, row: Row) -> dict[str, object]:
+        state = self.callbacks.get(row.source_id)
+        return {**row.model_dump(mode="json"), "callback": state.model_dump(mode="json") if state is not None else None}
 
     def picture(self) -> Group | Table | Text:
         self.read()
         if self._key is not None:
-            return _details(self._bucket, self.rows[0], self._manifest)
+            state = self.callbacks.get(self.rows[0].source_id)
+            return _details(self._bucket, self.rows[0], self._manifest, state)
         if not self.rows:
             return cell(f"There are no recordings in {self._bucket.where(self._bucket.layout.input)}.")
-        counts = Counter(row.status for row in self.rows)
+        counts: Counter[str] = Counter(row.status for row in self.rows)
+        counts.update(f"callbacks {state.status}" for state in self.callbacks.values())
         return Group(
-            _table(self.rows, self._clock.time()),
+            _table(self.rows, self.callbacks, self._clock.time()),
             Text(", ".join(f"{n} {status}" for status, n in sorted(counts.items()))),
         )
 
@@ -111,7 +122,7 @@ def _watch(look: _Look, clock: Clock, pause: float, as_json: bool) -> None:
             live.update(look.picture(), refresh=True)
 
 
-def _table(rows: Sequence[Row], now: float) -> Table:
+def _table(rows: Sequence[Row], callbacks: Mapping[str, CallbackState], now: float) -> Table:
     made = table("KEY", "STATUS", "STAGE", "%", "ETA", "LAST NEWS", "MESSAGE", right=("%", "ETA", "LAST NEWS"))
     for row in rows:
         queued = row.position is not None
@@ -122,9 +133,21 @@ def _table(rows: Sequence[Row], now: float) -> Table:
             f"{row.percent:.0f}",
             duration(row.eta_seconds),
             f"{duration(_silence(row, now))} ago",
-            cell(f"number {row.position} in the queue. {row.message}".strip() if queued else row.message),
+            cell(
+                _told(
+                    f"number {row.position} in the queue. {row.message}" if queued else row.message,
+                    callbacks.get(row.source_id),
+                )
+            ),
         )
     return made
+
+
+def _told(message: str, callback: CallbackState | None) -> str:
+    """A callback that went well is no news."""
+    if callback is None or callback.status == "delivered":
+        return message.strip()
+    return f"{message.strip().rstrip('.')}. Callback {callback.status}: {callback.message or 'not tried yet'}"
 
 
 def _silence(row: Row, now: float) -> float:
@@ -133,7 +156,9 @@ def _silence(row: Row, now: float) -> float:
     return max(0.0, now - heard)
 
 
-def _details(bucket: Bucket, row: Row, manifest: Manifest | BatchManifest | None) -> Table:
+def _details(
+    bucket: Bucket, row: Row, manifest: Manifest | BatchManifest | None, callback: CallbackState | None
+) -> Table:
     made = table("", "")
     made.show_header = False
     facts: list[tuple[str, object]] = [("key", row.key), ("status", row.status), ("size", size(row.size))]
@@ -160,6 +185,11 @@ def _details(bucket: Bucket, row: Row, manifest: Manifest | BatchManifest | None
         ]
     if row.result is not None:
         facts.append(("result", bucket.where(row.result)))
+    if isinstance(manifest, Manifest):
+        facts += [(kind, bucket.where(key)) for kind, key in manifest.outputs.items()]
+    if callback is not None:
+        tried = f"{callback.status} after {callback.attempts} tries" if callback.attempts > 1 else callback.status
+        facts += [("callback", f"{tried}: {callback.message}" if callback.message else tried), ("to", callback.url)]
     if row.status == "failed":
         facts.append(("error", bucket.where(bucket.layout.error_key(row.key))))
     for name, value in facts:

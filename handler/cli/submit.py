@@ -17,7 +17,7 @@ from urllib.parse import urlencode
 import click
 from rich.progress import Progress as Bars
 
-from handler.cli.batch import batch_key, check_batches, drop_batch, members_ended
+from handler.cli.batch import batch_key, check_batches, drop_batch, dropped, members_ended
 from handler.cli.bucket import Bucket, given_options, open_bucket
 from handler.cli.follow import Ended, OutOfTime, follow
 from handler.cli.runtime import Runtime, escaped, standard, start_log
@@ -100,8 +100,7 @@ def command(
     elif asked is not None and ended is None:
         note(f"{len(sources)} dropped as {asked.key}; `dropscribe status {bucket} {asked.key}` shows how far they are.")
     elif ended is None:
-        where = opened.where(opened.layout.input)
-        note(f"{len(sources)} dropped into {where}; `dropscribe status {bucket}` shows how far they are.")
+        note(dropped(sources, bucket, opened.where(opened.layout.input)))
     else:
         _tell(opened, ended)
     if ended is not None and any(one.status != "completed" or one.members_bad for one in ended):
@@ -216,6 +215,7 @@ def _document(
                 "job_id": end.job_id if end is not None else None,
                 "message": end.message if end is not None else "",
                 "result": bucket.where(end.result) if end is not None and end.result else None,
+                "outputs": {kind: bucket.where(key) for kind, key in end.outputs} if end is not None else {},
                 "error": bucket.where(end.error) if end is not None and end.error else None,
                 "progress": bucket.where(bucket.layout.progress_key(source.key)),
                 "earlier_options": bucket.where(earlier[source.key]) if source.key in earlier else None,
@@ -238,7 +238,8 @@ def _tell(bucket: Bucket, ended: Sequence[Ended]) -> None:
     out = results()
     for one in ended:
         if one.result is not None:
-            out.print(cell(bucket.where(one.result)), soft_wrap=True)
+            for key in (one.result, *(key for _, key in one.outputs)):
+                out.print(cell(bucket.where(key)), soft_wrap=True)
     for one in ended:
         if one.status != "completed" or one.members_bad:
             where = f" ({bucket.where(one.error)})" if one.error is not None else ""

@@ -34,6 +34,7 @@ from handler.store.opening import event_keys
 from handler.store.probe import probe
 from handler.worker import Tally, Worker
 from handler.worker.beside import in_turn, side_by_side
+from handler.worker.retention import thread_aside
 from pipeline.catalog import AUTO, HUB, SUGGESTED, Model, fetch_command, resolve
 from pipeline.errors import ModelUnavailable
 
@@ -113,6 +114,7 @@ def be_a_worker(
             stop=threading.Event(),
             source=hears,
             beside=in_turn if folder_of(opened.store) is not None else side_by_side,
+            aside=thread_aside,
         )
         _say_hello(opened, worker, found, drain)
         tally = _run(worker, drain, runtime.clock, opened.settings.stop_seconds)
@@ -153,7 +155,8 @@ def ready_model(settings: Settings) -> Model:
     log.info("fetching the model %s; this happens once", name)
     # A process of its own: it is the only one that talks to the hub, and it is gone before a job is claimed.
     environment = {**os.environ, "DROPSCRIBE_HOME": str(settings.home)}
-    environment.pop("DROPSCRIBE_LISTEN_TOKEN", None)
+    for secret in ("DROPSCRIBE_LISTEN_TOKEN", "DROPSCRIBE_CALLBACK_SECRET"):
+        environment.pop(secret, None)
     done = subprocess.run(
         [sys.executable, "-P", "-m", "pipeline", "fetch", name], stdout=subprocess.DEVNULL, env=environment
     )

@@ -50,7 +50,10 @@ def event_keys(url: str) -> Callable[[str, str], str | None]:
     """
     scheme, _, rest = url.partition("://")
     if scheme != "s3":
-        raise Usage(f"{url} is not on S3: nobody tells of what is dropped there", "A worker scans it: give no queue.")
+        raise Usage(
+            f"{url} is not on S3: nobody tells of what is dropped there",
+            "Use `dropscribe work` without a queue: it looks for itself.",
+        )
     name, _, path = rest.partition("/")
     prefix = f"{path.strip('/')}/" if path.strip("/") else ""
 

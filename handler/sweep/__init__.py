@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from handler.layout import Layout
 from handler.store.base import Info, Store
 from handler.sweep import outputs, references
-from handler.sweep.hands import Hands, SweepStopped
+from handler.sweep.hands import Hands, SweepStopped, delete_unchanged
 from handler.sweep.limits import GRACE_SECONDS, Limits
 from pipeline.types import Frozen
 
@@ -54,6 +54,8 @@ class Sweep:
         else:
             gone = references.clear_out(self._store, shelves, limits, self._hands)
         removed = self._outputs(limits.results_ttl, dry_run) if limits.results_ttl is not None else []
+        if limits.results_ttl is not None:
+            removed += self._delivered(limits.results_ttl, dry_run)
         return Swept(
             dry_run=dry_run,
             references=len(gone.references),
@@ -72,6 +74,14 @@ class Sweep:
             return [info for owner in owners for info in owner.outputs]
         removed = self._hands.map(lambda owner: outputs.remove(self._store, self._layout, owner), owners)
         return [info for infos in removed for info in infos]
+
+    def _delivered(self, ttl: float, dry_run: bool) -> list[Info]:
+        """What tells of callbacks that ended so long ago."""
+        old = outputs.delivered(self._store, self._layout, ttl)
+        if dry_run:
+            return old
+        went = self._hands.map(lambda info: delete_unchanged(self._store, info), old)
+        return [info for info, gone in zip(old, went, strict=True) if gone]
 
 
 def _bytes(infos: Sequence[Info]) -> int:

@@ -9,15 +9,17 @@ the prefixes is not ours to remove.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from handler.batches.plan import member_sid
 from handler.errors import NotFound
-from handler.layout import BATCH_SUFFIX, Layout
-from handler.progress import parse_manifest
+from handler.layout import BATCH_SUFFIX, Layout, batch_of, is_batch, member_key
+from handler.progress import parse_batch_manifest, parse_manifest
 from handler.store.base import Info, Store
 from handler.sweep.hands import Hands, delete_unchanged, store_now
 from handler.sweep.limits import GRACE_SECONDS
+from handler.types import BatchManifest, Manifest
 
 log = logging.getLogger(__name__)
 
@@ -64,13 +66,20 @@ def find(store: Store, layout: Layout, ttl: float, hands: Hands) -> list[Owner]:
     ]
 
 
+def delivered(store: Store, layout: Layout, ttl: float) -> list[Info]:
+    """What tells of callbacks that are over, and was written too long ago. One listing. Those that wait stay."""
+    listed = list(store.list(layout.delivered))
+    now = store_now(store, listed)
+    return [info for info in listed if now - info.modified > max(ttl, GRACE_SECONDS)]
+
+
 def remove(store: Store, layout: Layout, owner: Owner) -> list[Info]:
     """Delete an input's old outputs; gives those that went."""
     if not _still_settled(store, layout, owner):
         return []
     gone = [info for info in owner.outputs if delete_unchanged(store, info)]
     if gone and not _still_settled(store, layout, owner):
-        _unsettle(store, layout, owner.key)
+        _unsettle(store, layout, owner)
     return gone
 
 
@@ -113,8 +122,11 @@ def _owners(store: Store, layout: Layout, names: set[str], hands: Hands) -> dict
 
 def _told_by(store: Store, layout: Layout, key: str) -> str | None:
     """The sid that a manifest speaks of; None without one of ours."""
+    parse: Callable[[bytes], Manifest | BatchManifest | None] = (
+        parse_batch_manifest if is_batch(key) else parse_manifest
+    )
     try:
-        manifest = parse_manifest(store.get(layout.progress_key(key)).body)
+        manifest = parse(store.get(layout.progress_key(key)).body)
     except NotFound:
         return None
     return manifest.source_id if manifest is not None and manifest.key == key else None
@@ -126,14 +138,15 @@ def _markers(store: Store, layout: Layout, sids: set[str]) -> Mapping[str, Info]
 
 
 def _still_settled(store: Store, layout: Layout, owner: Owner) -> bool:
-    """Whether all is as it was listed: the same version under the key, or none, and its marker as old as before."""
+    """Whether all is as it was listed: the same version under the key, or none, and its marker as old as before. Of a
+    batch's member: the marker, and the batch.
+    """
     assert owner.marker is not None
-    try:
-        sid = layout.source(store.head(layout.input_key(owner.key))).sid
-        as_listed = owner.present and sid == owner.sid
-    except NotFound:
-        as_listed = True
-    if not as_listed:
+    if batch_of(owner.key) is None:
+        sid = _sid_now(store, layout, owner.key)
+        if sid is not None and not (owner.present and sid == owner.sid):
+            return False
+    elif owner.batch is not None and not _still_settled(store, layout, owner.batch):
         return False
     try:
         return store.head(owner.marker.key).modified == owner.marker.modified
@@ -141,13 +154,37 @@ def _still_settled(store: Store, layout: Layout, owner: Owner) -> bool:
         return False
 
 
-def _unsettle(store: Store, layout: Layout, key: str) -> None:
+def _unsettle(store: Store, layout: Layout, owner: Owner) -> None:
     """The recording was dropped again, or retried, while its old outputs went. A result that was published in those
-    moments may have gone with them: without its marker it is published again, from the cache.
+    moments may have gone with them: without its marker it is published again, from the cache. A batch's member is
+    looked at only while its batch is open.
+    """
+    batch_key = batch_of(owner.key)
+    sids = [_sid_now(store, layout, owner.key)]
+    if batch_key is not None:
+        sids = [_member_now(store, layout, batch_key, owner.key), _sid_now(store, layout, batch_key)]
+    if sids[0] is None:
+        return
+    log.warning("%s: changed while its old outputs were removed; it is published again", owner.key)
+    for sid in sids:
+        if sid is not None:
+            store.delete(layout.settled_key(sid))
+
+
+def _sid_now(store: Store, layout: Layout, key: str) -> str | None:
+    try:
+        return layout.source(store.head(layout.input_key(key))).sid
+    except NotFound:
+        return None
+
+
+def _member_now(store: Store, layout: Layout, batch_key: str, key: str) -> str | None:
+    """The sid of a batch's member with options, by the batch and the recording that lie there; None without them, and
+    where nobody has begun the batch.
     """
     try:
-        sid = layout.source(store.head(layout.input_key(key))).sid
+        batch = layout.source(store.head(layout.input_key(batch_key)))
+        recording = layout.source(store.head(layout.input_key(key.removeprefix(member_key(batch_key, "")))))
     except NotFound:
-        return
-    log.warning("%s: changed while its old outputs were removed; it is published again", key)
-    store.delete(layout.settled_key(sid))
+        return None
+    return member_sid(store, layout, batch, recording)

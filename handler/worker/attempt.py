@@ -25,9 +25,9 @@ from handler.settings import Settings
 from handler.types import JobRecord
 from handler.worker.heart import Heart, Pulse, Tick
 from handler.worker.report import Report
-from pipeline.catalog import Model
+from pipeline.catalog import Model, leaves_choice
 from pipeline.errors import EngineFailure, ErrorDetail, ModelUnavailable, OutOfSpace, PipelineError
-from pipeline.options import Options
+from pipeline.options import OF_ONE_INPUT, Options
 from pipeline.plan import GENERATING_OUTPUT, TRANSCRIBING, StagePlan, stage_plans
 from pipeline.types import Done, Event, Facts, Failed, JobRequest, Media, Progress, StageDone
 
@@ -147,7 +147,7 @@ class Attempt:
             return self._commit(self._results())
         except _JobFailed as failed:
             error = failed.error
-            if error.error_class == ModelUnavailable.__name__ and self._options.model is None:
+            if error.error_class == ModelUnavailable.__name__ and leaves_choice(self._options.model):
                 # The worker's own model does not load: no attempt is charged, or a fleet would burn them all.
                 raise ModelUnavailable(error.message, error.hint) from failed
         except (LeaseLost, Interrupted, StoreError):
@@ -210,7 +210,7 @@ class Attempt:
         request = JobRequest(
             work=str(self._work),
             source=source,
-            options=self._options.model_dump(mode="json"),
+            options=self._options.model_dump(mode="json", exclude=set(OF_ONE_INPUT)),
             model=self._model.model_dump(mode="json"),
             seed=self._plans[GENERATING_OUTPUT].digest,
             max_duration=self._settings.max_duration_seconds,
@@ -268,7 +268,8 @@ class Attempt:
         if self._course.degraded:
             digest = digest_of("degraded", digest, self._lease.record.jid, self._lease.token)
         artifact = self._work / plan.artifact
-        stored = self._cache.put(digest, plan.name, artifact, seconds=done.seconds, facts=done.facts)
+        jid = self._lease.record.jid
+        stored = self._cache.put(digest, plan.name, artifact, seconds=done.seconds, facts=done.facts, jid=jid)
         self._course.digests[plan.name] = digest
         if done.facts is not None:
             self._course.facts = stored.facts or done.facts

@@ -17,7 +17,7 @@ from handler.answers import Busy, Finished, Later
 from handler.cache import StageCache
 from handler.child import Engine
 from handler.clock import Clock
-from handler.errors import HandlerError, LeaseLost, StoreError
+from handler.errors import Changed, HandlerError, LeaseLost, NotFound, StoreError
 from handler.job import Jobs
 from handler.layout import Layout
 from handler.lease import Lease
@@ -34,7 +34,7 @@ from handler.worker.intake import Intake, Noticed, Work
 from handler.worker.memory import LOOK_AGAIN_SECONDS, Memory
 from handler.worker.report import Report
 from handler.worker.wanted import Wanted
-from pipeline.errors import ErrorDetail, ModelUnavailable
+from pipeline.errors import ErrorDetail, ModelUnavailable, PipelineError
 
 log = logging.getLogger(__name__)
 
@@ -102,13 +102,14 @@ class Claims:
         if isinstance(claim, Finished) and claim.record.state == "done":
             results = self._stored_results(claim.record)
             if results is not None:
-                return self._unless_left(work, self.endings.known(noticed, work.subscriber, claim.record, results))
+                told = self.endings.known(noticed, work.subscriber, claim.record, results)
+                return self.unless_left(noticed.sid, told)
             try:
                 claim = self._jobs.reclaim(claim, work.subscriber)  # its result was evicted
             except Conflict:
                 claim = Later(claim.record, LOOK_AGAIN_SECONDS)
         if isinstance(claim, Finished):
-            return self._unless_left(work, self.endings.known_dead(noticed, work.subscriber, claim.record))
+            return self.unless_left(noticed.sid, self.endings.known_dead(noticed, work.subscriber, claim.record))
         if isinstance(claim, Busy | Later):
             self._memory.taken += isinstance(claim, Busy)
             store_time = noticed.store_time(self._clock)
@@ -121,10 +122,10 @@ class Claims:
         errand.begun()
         return self._run(claim, noticed, work, errand)
 
-    def _unless_left(self, work: Work, told: bool) -> bool:
+    def unless_left(self, sid: str, told: bool) -> bool:
         """An end that was left to a later claim is looked at again: that claim may come to nothing."""
         if not told:
-            self._later(work.subscriber.sid, LOOK_AGAIN_SECONDS)
+            self._later(sid, LOOK_AGAIN_SECONDS)
         return told
 
     def _settled_meanwhile(self, lease: Lease) -> bool:
@@ -162,9 +163,8 @@ class Claims:
         try:
             outcome = attempt.run()
         except (Interrupted, ModelUnavailable, StoreError) as error:
-            with contextlib.suppress(StoreError):
-                for subscriber in lease.record.subscribers:
-                    report.queued(subscriber, f"Given back: {error.message}.")
+            if work.subscriber.sid in self._give_back(error, lease, report):
+                return True
             raise
         except LeaseLost:
             if not lease.cancelled:
@@ -172,11 +172,27 @@ class Claims:
             self.endings.cancelled(lease, report, work.subscriber)
             return True
         if isinstance(outcome, Committed):
-            return self._unless_left(work, self.endings.committed(outcome, lease, report, work.subscriber.sid))
+            return self.unless_left(noticed.sid, self.endings.committed(outcome, lease, report, noticed.sid))
         if outcome.record.state == "dead":
-            return self._unless_left(work, self.endings.dead(outcome.record, lease, report, work.subscriber.sid))
+            return self.unless_left(noticed.sid, self.endings.dead(outcome.record, lease, report, noticed.sid))
         self._wait_for_next(outcome.record, outcome.error, lease, report)
         return False
+
+    def _give_back(self, error: HandlerError | PipelineError, lease: Lease, report: Report) -> set[str]:
+        """Who waits for a job that was given back is told; whose recording has gone meanwhile is cancelled, because no
+        scan shows it any more. The latter's sids.
+        """
+        gone: set[str] = set()
+        look = isinstance(error, Interrupted | NotFound | Changed)  # of a store without answers nothing is asked
+        with contextlib.suppress(StoreError):
+            for subscriber in lease.record.subscribers:
+                done = self._wanted.cancel_if_gone(subscriber) if look else None
+                if self.endings.gone(done):
+                    gone.add(subscriber.sid)
+                    continue
+                self._memory.between[subscriber.sid] = subscriber
+                report.queued(subscriber, f"Given back: {error.message}.")
+        return gone
 
     def _wait_for_next(self, record: JobRecord, error: ErrorDetail, lease: Lease, report: Report) -> None:
         wait = max(0.0, (record.not_before or 0.0) - lease.store_time())

@@ -9,16 +9,20 @@ import logging
 from collections import Counter
 from dataclasses import dataclass
 
+from handler.cancel import Cancelled
+from handler.ending import Ending
 from handler.lease import Lease
-from handler.publish import Ending, Publisher, Verdict
+from handler.publish import Publisher, Verdict
 from handler.stats import Stats
 from handler.types import JobRecord, Subscriber
 from handler.worker.attempt import Committed
 from handler.worker.intake import Noticed
 from handler.worker.report import Report
-from pipeline.errors import ErrorDetail, sentence
+from pipeline.errors import EngineFailure, ErrorDetail, sentence
 
 log = logging.getLogger(__name__)
+
+_OUTCOMES: dict[Verdict, str] = {"written": "completed", "superseded": "cancelled", "unpublishable": "failed"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +69,7 @@ class Endings:
             if verdict == "older":
                 left = left or subscriber.sid == own
                 continue
-            self._counts["failed" if verdict == "unpublishable" else "completed"] += 1
+            self._counts[_OUTCOMES[verdict]] += 1
         return not left
 
     def known(self, noticed: Noticed, subscriber: Subscriber, record: JobRecord, results: bytes) -> bool:
@@ -85,11 +89,8 @@ class Endings:
         self.stats.job(hits=len(record.stages), saved=sum(record.timings.values()), stages={})
         if verdict == "older":
             return False
-        if verdict == "unpublishable":
-            self._counts["failed"] += 1
-            return True
-        self._counts["completed"] += 1
-        self._counts["cached"] += 1
+        self._counts[_OUTCOMES[verdict]] += 1
+        self._counts["cached"] += verdict == "written"
         return True
 
     def dead(self, record: JobRecord, lease: Lease, report: Report, own: str) -> bool:
@@ -116,8 +117,13 @@ class Endings:
         ending = self._of_dead(record, subscriber, _before_any_claim_since(noticed, record), noticed.info.store_time)
         return self._failed(ending, _error_of(record), record, None) != "older"
 
-    def refused(self, noticed: Noticed, subscriber: Subscriber, error: ErrorDetail, attempts: int) -> None:
-        """An input that never became a job."""
+    def gone(self, cancelled: Cancelled | None) -> bool:
+        """What became of an input that waited, if its recording had gone. Whether it is settled by now."""
+        self._counts["cancelled"] += cancelled is not None and cancelled.outcome == "cancelled"
+        return cancelled is not None and cancelled.outcome != "too_late"
+
+    def refused(self, noticed: Noticed, subscriber: Subscriber, error: ErrorDetail, attempts: int) -> bool:
+        """An input that never became a job. False if its end was left to a later claim."""
         store_time = noticed.info.store_time
         ending = Ending(
             subscriber=subscriber,
@@ -126,7 +132,7 @@ class Endings:
             worker=self._worker,
             attempts=attempts,
         )
-        self._failed(ending, error, None, None)
+        return self._failed(ending, error, None, None) != "older"
 
     def _of_dead(self, record: JobRecord, subscriber: Subscriber, token: int, store_time: float) -> Ending:
         return Ending(
@@ -143,7 +149,8 @@ class Endings:
         log.error("%s: failed: %s", ending.subscriber.key, sentence(error.message, error.hint))
         writer = report.writer(ending.subscriber) if report is not None else None
         verdict = self._publisher.failed(ending, error, dead=dead, writer=writer)
-        self._counts["failed"] += verdict != "older"
+        if verdict != "older":
+            self._counts["cancelled" if verdict == "superseded" else "failed"] += 1
         return verdict
 
 
@@ -155,6 +162,4 @@ def _before_any_claim_since(noticed: Noticed, record: JobRecord) -> int:
 
 
 def _error_of(record: JobRecord) -> ErrorDetail:
-    return record.error or ErrorDetail(
-        error_class="EngineFailure", code="INTERNAL_SERVER_ERROR", message="the job's record gives no reason"
-    )
+    return record.error or EngineFailure("the job's record gives no reason").to_detail()

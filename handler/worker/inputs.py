@@ -16,11 +16,13 @@ from functools import partial
 from handler.child import Engine
 from handler.clock import Clock
 from handler.errors import AccessDenied, Changed, HandlerError, LeaseLost, NotFound, StoreError
+from handler.exports import Exporter
 from handler.job import Jobs
 from handler.layout import Layout, is_recording
 from handler.lease import Lease
-from handler.publish import Publisher
+from handler.publish import Herald, Publisher
 from handler.settings import Settings
+from handler.speakers import SpeakerNames
 from handler.store.base import Store
 from handler.types import Content, Member, Subscriber
 from handler.watch import Candidate
@@ -33,6 +35,7 @@ from handler.worker.intake import Intake, Noticed
 from handler.worker.memory import LOOK_AGAIN_SECONDS, Memory
 from handler.worker.scratch import Scratch
 from handler.worker.wanted import Wanted
+from pipeline.catalog import leaves_choice
 from pipeline.errors import ModelUnavailable, PipelineError, sentence
 
 log = logging.getLogger(__name__)
@@ -64,6 +67,7 @@ class Inputs:
         stop: threading.Event,
         heart: Heart,
         beside: Beside,
+        herald: Herald | None = None,
     ) -> None:
         self._layout = layout
         self._settings = settings
@@ -72,7 +76,8 @@ class Inputs:
         self._beside = beside
         jobs = Jobs(store, layout, clock, settings, name)
         self._intake = Intake(store, layout, clock, settings, scratch.path, self._go_on, beside)
-        self._publisher = Publisher(store, layout, clock)
+        exporter = Exporter(engine, SpeakerNames(store, layout, clock), clock, settings, scratch.path)
+        self._publisher = Publisher(store, layout, clock, exporter, herald)
         self._wanted = Wanted(jobs, self._publisher, clock)
         self.memory = Memory()
         self._claims = Claims(
@@ -112,16 +117,26 @@ class Inputs:
         """Forget what a scan does not show any more. Who was deleted or replaced between two attempts is cancelled."""
         for sid, subscriber in self.memory.between.items():
             if sid not in unsettled:
-                self._wanted.cancel_if_gone(subscriber)
+                self.endings.gone(self._wanted.cancel_if_gone(subscriber))
         self.memory.keep_only(unsettled)
 
     def wait_for(self, sid: str) -> float:
         """Seconds until it makes sense to look at this input again; 0 when it does now."""
         return max(0.0, self.memory.not_before.get(sid, 0.0) - self._clock.monotonic())
 
+    def due_in(self) -> float:
+        """Seconds until one of those inputs is due again that a scan found, and nobody else has; infinite if none."""
+        return min((self.wait_for(sid) for sid in self.memory.found), default=float("inf"))
+
     def see(self, candidate: Candidate, options: Set[str]) -> bool:
         """An input as a listing shows it; everything that is its own affair is caught. True when it is settled."""
-        return self._safely(candidate.source.key, candidate.sid, lambda: self.handle(candidate, options))
+        sid, taken = candidate.sid, self.taken
+        settled = self._safely(candidate.source.key, sid, lambda: self.handle(candidate, options))
+        if settled or self.taken > taken:  # who has it looks at it again
+            self.memory.found.discard(sid)
+        else:
+            self.memory.found.add(sid)
+        return settled
 
     def see_key(self, key: str, errand: Errand) -> tuple[bool, float]:
         """An input that a message names, by its key in the store. True when there is nothing left to do for it, else in
@@ -210,9 +225,9 @@ class Inputs:
     ) -> bool:
         subscriber, own_model = noticed.subscriber, True
         try:
+            parsed, subscriber = self._intake.options(noticed, options)  # first: an error has its callback, too
             self._intake.check(noticed)
-            parsed, subscriber = self._intake.options(noticed, options)
-            own_model = parsed.options.model is None
+            own_model = leaves_choice(parsed.options.model)
             work = self._intake.identify(noticed, parsed, subscriber, known)
         except ModelUnavailable as error:
             if own_model:
@@ -253,8 +268,7 @@ class Inputs:
             return False
         if self._intake.settled(sid):  # by a worker that met the same
             return True
-        self.endings.refused(noticed, subscriber, error.to_detail(), attempts)
-        return True
+        return self._claims.unless_left(sid, self.endings.refused(noticed, subscriber, error.to_detail(), attempts))
 
     def _go_on(self) -> None:
         """Called again and again during a download."""

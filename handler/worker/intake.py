@@ -31,7 +31,7 @@ from handler.worker.beside import Beside, answered, in_turn
 from pipeline.catalog import Model, resolve
 from pipeline.errors import EmptyMedia, OutOfSpace
 from pipeline.formats.times import iso_time
-from pipeline.options import Options, Parsed
+from pipeline.options import OF_ONE_INPUT, Options, Parsed
 from pipeline.plan import job_digest
 from pipeline.types import Frozen
 
@@ -159,7 +159,14 @@ class Intake:
         parsed = self._finder.find(noticed.info, present=present, last=last)
         options = parsed.options
         subscriber = noticed.subscriber.model_copy(
-            update={"tag": tuple(options.tag), "extra": dict(options.extra), "warnings": parsed.warnings}
+            update={
+                "tag": tuple(options.tag),
+                "outputs": options.outputs,
+                "extra": dict(options.extra),
+                "warnings": parsed.warnings,
+                "callback": options.callback,
+                "callback_method": options.callback_method,
+            }
         )
         return parsed, subscriber
 
@@ -173,17 +180,19 @@ class Intake:
         identity = Identity(
             jid=jid,
             content=content,
-            options=parsed.options.model_dump(mode="json", exclude={"tag", "extra"}),
+            options=parsed.options.model_dump(mode="json", exclude=set(OF_ONE_INPUT)),
             model=model.model_dump(mode="json", exclude={"warnings", "folder"}),
         )
         told = subscriber.model_copy(update={"warnings": (*model.warnings, *subscriber.warnings)})
         return Work(identity, parsed.options, model, told, recording, hashed)
 
     def model(self, name: str | None) -> Model:
-        """The catalog's answer; a job that names no model gets the worker's. `ModelUnavailable`, `OptionsError`."""
+        """The catalog's answer; a job that names no model, or one of Deepgram's, gets the worker's.
+        `ModelUnavailable`, `OptionsError`.
+        """
         settings = self._settings
         if name is not None:
-            return resolve(name, settings.models, settings.home)
+            return resolve(name, settings.models, settings.home, default=settings.model)
         return resolve(settings.model, settings.models, settings.home, trusted=True)
 
     def download(self, info: Info) -> tuple[Path, str]:

@@ -9,10 +9,11 @@ from __future__ import annotations
 import logging
 import math
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from handler.batches import Batches
+from handler.callbacks.courier import Courier
 from handler.child import Engine
 from handler.clock import Clock
 from handler.errors import LeaseLost, StoreError, Unavailable
@@ -27,7 +28,7 @@ from handler.worker.endings import Tally
 from handler.worker.heart import Heart, thread_heart
 from handler.worker.inputs import Inputs
 from handler.worker.memory import LOOK_AGAIN_SECONDS
-from handler.worker.retention import Retention
+from handler.worker.retention import Aside, Retention, inline_aside
 from handler.worker.scratch import Scratch
 from handler.worker.turns import Turns
 from pipeline.errors import sentence
@@ -39,11 +40,15 @@ _READY_MARGIN = 0.005  # seconds; a scan a moment too early would see nothing
 _MOST_TROUBLE = 8  # times in a row that a drain's source could not be asked
 
 
+MakeCourier = Callable[..., Courier]
+"""As `Courier` itself: a store, a layout, settings, a clock, and the worker's name."""
+
+
 class Worker:
     """``stop``: set it (from a signal handler, another thread) and the worker releases what it has and ends.
 
-    ``source``: where it hears of inputs; without one it only scans. ``beside``: how it asks for what it need not wait
-    for.
+    ``source``: where it hears of inputs; without one it only scans. ``courier``: makes what delivers callbacks.
+    ``beside``: how it asks for what it need not wait for. ``aside``: where it sweeps, when that is due.
     """
 
     def __init__(
@@ -58,6 +63,8 @@ class Worker:
         source: Source | None = None,
         heart: Heart = thread_heart,
         beside: Beside = in_turn,
+        aside: Aside = inline_aside,
+        courier: MakeCourier = Courier,
     ) -> None:
         self.name = name
         self.stop = stop or threading.Event()
@@ -72,20 +79,13 @@ class Worker:
         self._met_others = False
         self._ready_in = math.inf  # seconds from the last scan until a file that was not ready may be
         self._scan_took = 0.0
+        self.courier = courier(store, self.layout, settings, clock, worker=name)
         self.inputs = Inputs(
-            store,
-            self.layout,
-            settings,
-            clock,
-            engine,
-            self._scratch,
-            name=name,
-            stop=self.stop,
-            heart=heart,
-            beside=beside,
-        )
+            store, self.layout, settings, clock, engine, self._scratch,
+            name=name, stop=self.stop, heart=heart, beside=beside, herald=self.courier,
+        )  # fmt: skip
         self.batches = Batches(store, self.layout, settings, clock, worker=name, asleep=self.inputs.wait_for)
-        self._retention = Retention(store, self.layout, clock, settings, name=name, stop=self.stop)
+        self._retention = Retention(store, self.layout, clock, settings, name=name, stop=self.stop, aside=aside)
         self._pace = Pace(settings, local=not store.url.startswith("s3://"), hears=self._hears)
 
     @property
@@ -113,16 +113,29 @@ class Worker:
             if not worked:
                 self._retention.if_due()
             if drain and not pending and not worked:  # what was dropped during the work was not in its listing
-                return
-            if not (drain and not pending):
+                if not self._await_callbacks():
+                    self._retention.finish()
+                    return
+            elif not (drain and not pending):
                 self._hear_until(self._clock.monotonic() + self._pause(worked))
+
+    def _await_callbacks(self) -> bool:
+        """All is settled: wait until nothing is left to be delivered, or the next scan is due. False if nothing was."""
+        waited, due = False, self._clock.monotonic() + self._pause(False)
+        while self.courier.waiting() and not self.stop.is_set() and self._clock.monotonic() < due:
+            waited = True
+            self.courier.tick()
+            self._clock.wait(self.stop, min(self.courier.due_in(), max(0.0, due - self._clock.monotonic())))
+        return waited
 
     def _pause(self, worked: bool) -> float:
         """Seconds until the next scan: as the pace has it, or as soon as a file that somebody may still be writing can
-        be taken; but no more than half of the time is spent on scans.
+        be taken, or an input that a scan found is due again, of which nothing else tells; but no more than half of the
+        time is spent on scans.
         """
         pace = self._pace.after(found_work=worked, batches=self.batches.pending)
-        return max(self._scan_took, min(pace, self._ready_in + _READY_MARGIN))
+        again = max(self._pace.least, self.inputs.due_in() + _READY_MARGIN)
+        return max(self._scan_took, min(pace, self._ready_in + _READY_MARGIN, again))
 
     def _hear_until(self, due: float) -> None:
         """Do what the source tells until the next scan is due (monotonic seconds)."""
@@ -143,10 +156,14 @@ class Worker:
                     raise Unavailable("the queue gives no answer", "The reason stands in the log.")
                 continue
             if not notices:
-                return
+                break
             trouble = 0
             self.hear(notices)
             self._see_batches()
+        self.courier.tick()
+        while self.courier.busy() and not self.stop.is_set():  # what has to wait for its next try is left to others
+            self.courier.tick()
+            self._clock.wait(self.stop, self.courier.due_in())
 
     def _see_batches(self) -> None:
         """Nothing tells of a batch's members: scan until no batch is open."""
@@ -173,6 +190,7 @@ class Worker:
                 else:
                     notice.later(max(seconds for settled, seconds in ends if not settled))
                 waiting.pop(0)
+                self.courier.tick()
         finally:  # told to stop, or this worker's model does not load: others may do better
             if waiting:
                 self._source.hand_back(waiting)
@@ -200,6 +218,8 @@ class Worker:
 
     def close(self) -> None:
         """End the engine, empty the scratch folder, leave the statistics behind."""
+        self._retention.close()
+        self.courier.close()
         self._source.close()
         self._engine.close()
         self._scratch.close()
@@ -214,12 +234,17 @@ class Worker:
         When others were faster at more of them than a new listing costs, a new listing is what follows.
         """
         worked = False
+        self.courier.look()
+        self.courier.tick()
         while True:
             self.inputs.listed_at = self._clock.monotonic()
             try:
                 seen = self.batches.scan()
             except StoreError as error:
                 log.error("scan: %s", sentence(error.message, error.hint))
+                return True, worked
+            except Exception:  # something in the bucket that nobody foresaw must not end every worker on it
+                log.exception("scan: an error of ours; scanned again later")
                 return True, worked
             self._scan_took, self._ready_in = self._clock.monotonic() - self.inputs.listed_at, seen.ready_in
             whole, pending, did = self._look_at(seen)
@@ -243,6 +268,7 @@ class Worker:
             settled = self.inputs.see(candidate, seen.options)
             if settled:  # should the next listing show it unsettled all the same, that is no reason to hurry
                 self.inputs.later(candidate.sid, LOOK_AGAIN_SECONDS)
+            self.courier.tick()
             self.batches.look()
             pending, worked = pending or not settled, True
             if self.inputs.taken > taken:

@@ -22,6 +22,7 @@ class Memory:
     outages: Counter[str] = field(default_factory=Counter)  # failures of the store, which are charged to no job
     between: dict[str, Subscriber] = field(default_factory=dict)  # who waits for a job's next attempt
     told: dict[str, None] = field(default_factory=dict)  # inputs that messages named, the latest ones
+    found: set[str] = field(default_factory=set)  # by a scan, and this worker's to look at again
     taken: int = 0  # looks at inputs that turned out to be in other hands, or settled by them
 
     def is_new(self, sid: str) -> bool:
@@ -44,3 +45,4 @@ class Memory:
         for remembered in (self.not_before, self.troubles, self.outages, self.between):
             for sid in [sid for sid in remembered if sid not in unsettled]:
                 del remembered[sid]
+        self.found &= unsettled

@@ -1,13 +1,15 @@
 """The worker's own sweep: when it is due, and that one worker of many does it.
 
-Takes settings that set a limit and a pause; sweeps when the worker comes by and has nothing else to do. The time of the
-last sweep is that of ``sweep.json``, which whoever sweeps writes first. Knows nothing of what goes (`handler.sweep`).
+Takes settings that set a limit and a pause; begins when the worker comes by and has nothing else to do, and sweeps in a
+thread of its own, because a sweep may take an hour, and the worker must hear meanwhile. The time of the last sweep is
+that of ``sweep.json``, which whoever sweeps writes first. Knows nothing of what goes (`handler.sweep`).
 """
 
 from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
 from typing import Literal
 
 from handler.clock import Clock
@@ -23,6 +25,33 @@ from pipeline.types import Frozen
 log = logging.getLogger(__name__)
 
 _TRY_AGAIN_SECONDS = 300.0  # after trouble
+_LOOK_SECONDS = 0.2  # how often a drain that waits for its sweep looks whether it is over
+_LAST_SECONDS = 2.0  # for a sweep that was told to stop: what is not over then ends with the process, as by a crash
+
+Aside = Callable[[Callable[[], None]], threading.Event]
+"""Starts something, and gives what is set when it is over."""
+
+
+def thread_aside(act: Callable[[], None]) -> threading.Event:
+    """In a thread of its own, which a process that ends does not wait for."""
+    over = threading.Event()
+
+    def run() -> None:
+        try:
+            act()
+        finally:
+            over.set()
+
+    threading.Thread(target=run, name="sweep", daemon=True).start()
+    return over
+
+
+def inline_aside(act: Callable[[], None]) -> threading.Event:
+    """In the caller's thread: for tests and simulations, where one thread runs at a time."""
+    act()
+    over = threading.Event()
+    over.set()
+    return over
 
 
 class SweepRecord(Frozen):
@@ -33,9 +62,30 @@ class SweepRecord(Frozen):
     nonce: str = ""
 
 
+class _Either(threading.Event):
+    """Set when ``other`` is, too: a sweep ends with a worker that is told to stop, and with one that fails."""
+
+    def __init__(self, other: threading.Event) -> None:
+        super().__init__()
+        self._other = other
+
+    def is_set(self) -> bool:
+        return super().is_set() or self._other.is_set()
+
+
 class Retention:
+    """``aside``: where it sweeps. The store is used from there and from the worker's thread at the same time."""
+
     def __init__(
-        self, store: Store, layout: Layout, clock: Clock, settings: Settings, *, name: str, stop: threading.Event
+        self,
+        store: Store,
+        layout: Layout,
+        clock: Clock,
+        settings: Settings,
+        *,
+        name: str,
+        stop: threading.Event,
+        aside: Aside = inline_aside,
     ) -> None:
         self._store = store
         self._layout = layout
@@ -43,17 +93,40 @@ class Retention:
         self._limits = Limits.of(settings)
         self._every = settings.sweep_seconds if self._limits.any else None
         self._name = name
-        self._sweep = Sweep(store, layout, stop=stop)
+        self._stop = _Either(stop)
+        self._sweep = Sweep(store, layout, stop=self._stop)
         self._due = clock.monotonic()
+        self._aside = aside
+        self._over: threading.Event | None = None  # of the sweep that was begun last
 
     def if_due(self) -> None:
-        """Sweep, if the workers' last sweep is long enough ago. Trouble is logged and raises nothing."""
+        """Begin to sweep, if the workers' last sweep is long enough ago. Trouble is logged and raises nothing."""
         if self._every is None or self._clock.monotonic() < self._due:
             return
+        if self._over is not None and not self._over.is_set():
+            return
         self._due = self._clock.monotonic() + min(self._every, _TRY_AGAIN_SECONDS)
+        every = self._every
         try:
-            left = self._claim(self._every)
-            self._due = self._clock.monotonic() + (left or self._every)
+            self._over = self._aside(lambda: self._run_if_first(every))
+        except RuntimeError as error:  # no more threads
+            log.error("sweep: %s", error)
+
+    def finish(self) -> None:
+        """Wait for a sweep under way; not for one that is told to stop."""
+        while self._over is not None and not self._over.wait(_LOOK_SECONDS) and not self._stop.is_set():
+            pass
+
+    def close(self) -> None:
+        """End a sweep under way: soon, unless the store hangs. What it has not come to is left for the next."""
+        self._stop.set()
+        if self._over is not None:
+            self._over.wait(_LAST_SECONDS)
+
+    def _run_if_first(self, every: float) -> None:
+        try:
+            left = self._claim(every)
+            self._due = self._clock.monotonic() + (left or every)
             if not left:
                 self._run()
         except SweepStopped:

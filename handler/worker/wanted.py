@@ -9,7 +9,7 @@ import contextlib
 import logging
 from functools import partial
 
-from handler.cancel import Cancel
+from handler.cancel import Cancel, Cancelled
 from handler.clock import Clock
 from handler.errors import BadKey, StoreError
 from handler.job import Jobs
@@ -62,16 +62,17 @@ class Wanted:
         self._cancel.carry_out(subscriber, store_time, record.jid)
         return False
 
-    def cancel_if_gone(self, subscriber: Subscriber) -> bool:
-        """An input that waited for its next attempt and is in no listing any more. True when its recording was deleted
-        or replaced: then it is settled as cancelled. Store errors are logged: it is no more than tidying up.
+    def cancel_if_gone(self, subscriber: Subscriber) -> Cancelled | None:
+        """An input that waits for its next attempt, and may be in no listing any more. Unless None, its recording was
+        deleted or replaced, and this is what became of it. Store errors are logged: it is no more than tidying up.
         """
         try:
             if self._publisher.is_current(subscriber):
-                return False
-            self._cancel.gone(subscriber, self._clock.time())
+                return None
+            done = self._cancel.gone(subscriber, self._clock.time())
         except StoreError as error:
             log.warning("%s: %s", subscriber.key, error.message)
-            return False
-        log.info("%s: cancelled", subscriber.key)
-        return True
+            return None
+        if done.outcome == "cancelled":
+            log.info("%s: cancelled", subscriber.key)
+        return done

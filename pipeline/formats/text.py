@@ -20,7 +20,7 @@ def _edge_signs() -> str:
     return "".join(s for s in signs if s.isspace() or (unicodedata.category(s).startswith("P") and s not in _KEPT))
 
 
-_EDGE = _edge_signs()
+EDGE = _edge_signs()  # what `bare` takes off
 
 # Scripts that are written without spaces (Thai, Lao, Myanmar, Khmer, kana, Han, full-width forms) and their
 # punctuation.
@@ -38,7 +38,7 @@ def bare(text: str) -> str:
     What is nothing but punctuation stays as it is: a word is never empty.
     """
     lowered = text.lower()
-    return lowered.strip(_EDGE) or lowered
+    return lowered.strip(EDGE) or lowered
 
 
 def join(words: Iterable[str]) -> str:

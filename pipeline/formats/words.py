@@ -32,14 +32,15 @@ class ResultWord(NamedTuple):
         return self.word if self.punctuated is None else self.punctuated
 
 
-def result_words(words: Iterable[Word], formatted: bool) -> list[ResultWord]:
+def result_words(words: Iterable[Word], formatted: bool, with_speakers: bool = False) -> list[ResultWord]:
     """``formatted``: keep case and punctuation, beside the bare word. Words without any text are left out.
 
     Speakers become integers by first appearance. If any word has one, every word gets one, because consumers index
-    it: a word without one gets its neighbour's.
+    it: a word without one gets its neighbour's. ``with_speakers``: every word gets one in any case, because those of
+    another channel have some, and consumers go by the first that they see.
     """
     kept = [(word, text) for word in words if (text := word.text.strip())]
-    speakers = _speakers([word for word, _ in kept])
+    speakers = _speakers([word for word, _ in kept], with_speakers)
     return [
         ResultWord(
             word=bare(text),
@@ -55,7 +56,7 @@ def result_words(words: Iterable[Word], formatted: bool) -> list[ResultWord]:
     ]
 
 
-def _speakers(words: Sequence[Word]) -> list[int | None]:
+def _speakers(words: Sequence[Word], all_of_them: bool) -> list[int | None]:
     renumbered: dict[int, int] = {}
     found: list[int | None] = []
     last = None
@@ -63,7 +64,7 @@ def _speakers(words: Sequence[Word]) -> list[int | None]:
         if word.speaker is not None:
             last = renumbered.setdefault(word.speaker, len(renumbered))
         found.append(last)
-    if renumbered:  # words before the first one with a speaker: that first speaker is 0
+    if renumbered or all_of_them:  # words before the first one with a speaker: that first speaker is 0
         found = [0 if speaker is None else speaker for speaker in found]
     return found
 

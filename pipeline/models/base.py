@@ -50,10 +50,11 @@ class Window:
 class Request(Frozen):
     """What is asked of a recogniser.
 
-    ``language``: as the person wrote it (``en``, ``pt-BR``); None leaves it to the recogniser. ``detect``: detection
-    was asked for by name (``detect_language``); ``candidates`` restricts it. ``hotwords``: words to lean towards.
-    ``batch_size``: windows decoded at once, None for the recogniser's own choice; it changes speed and memory, never
-    the words.
+    ``language``: as the person wrote it (``en``, ``pt-BR``); None leaves it to the recogniser, ``multi`` has it find
+    one for each window and name it in each word. ``detect``: detection was asked for by name (``detect_language``);
+    ``candidates`` restricts it. ``hotwords``: words to lean towards. ``suppress_numerals``: no figures, numbers in
+    words. ``batch_size``: windows decoded at once, None for the recogniser's own choice; it changes speed and memory,
+    never the words.
     """
 
     language: str | None = None
@@ -62,6 +63,7 @@ class Request(Frozen):
     task: Literal["transcribe", "translate"] = "transcribe"
     initial_prompt: str | None = None
     hotwords: tuple[str, ...] = ()
+    suppress_numerals: bool = False
     batch_size: int | None = None
 
 
@@ -69,7 +71,8 @@ class Request(Frozen):
 class Batch:
     """The words of the next few windows, in order. ``seconds``: the length of those windows, for progress.
 
-    ``language``: the same in every batch of a call; ``language_confidence`` only if it was detected, not given.
+    ``language``: the same in every batch of a call, None where each word has its own; ``language_confidence`` only if
+    it was detected, not given.
     """
 
     words: tuple[Word, ...]
@@ -100,7 +103,8 @@ class Recogniser(Protocol):
         ``windows`` come in order and do not overlap; they are drawn as they are needed, a batch at a time, so memory
         does not grow with the recording. Words of a window lie inside it, do not overlap, and are longer than nothing.
         The words of a window do not depend on what came before it, except through the language, which is detected once,
-        from the first 30 s of speech. Each window is in exactly one batch. Raises what `check` raises.
+        from the first 30 s of speech (with ``multi`` in each window by itself). Each window is in exactly one batch.
+        Raises what `check` raises.
         """
 
 

@@ -13,17 +13,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-from pipeline.catalog import (
-    REPOSITORIES,
-    WEIGHTS,
-    Model,
-    canonical_name,
-    folder_name,
-    missing,
-    whisper_in,
-    write_record,
-)
+from pipeline.catalog import REPOSITORIES, Model, canonical_name, folder_name, whisper_in
 from pipeline.errors import ModelUnavailable, OptionsError, OutOfSpace
+from pipeline.weights import WEIGHTS, missing, write_record
 
 log = logging.getLogger(__name__)
 

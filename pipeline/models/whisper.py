@@ -19,10 +19,12 @@ import ctranslate2
 import numpy as np
 from faster_whisper import BatchedInferencePipeline, WhisperModel
 
-from pipeline.catalog import NEEDED, Model
+from pipeline.catalog import Model
 from pipeline.errors import ModelUnavailable, OptionsError
 from pipeline.models.base import LONGEST_WINDOW, Batch, Request, Rough, Samples, Window, placed
+from pipeline.options.values import MULTI
 from pipeline.types import SAMPLE_RATE, Warning, Word
+from pipeline.weights import NEEDED
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +42,7 @@ LOW_LOGPROB = (
 # rule treats all alike, and a window's times do not depend on its neighbours.
 LEAD = 3
 
+_FIGURES = frozenset("0123456789%$£€")
 _CODES = {"nb": "no", "iw": "he", "fil": "tl", "jv": "jw"}  # other codes for languages that Whisper calls differently
 
 
@@ -117,7 +120,7 @@ class WhisperRecogniser:
         if not self._whisper.model.is_multilingual:
             self._check_english_only(request)
         for option, language in [("language", request.language), *(("detect_language", c) for c in request.candidates)]:
-            if language is not None and not self._knows(_code(language)):
+            if language not in (None, MULTI) and not self._knows(_code(language)):
                 raise OptionsError(
                     f"{option}: the model {self.model.name} does not know the language {language!r}",
                     f"It knows {', '.join(sorted(c for c in self._whisper.supported_languages if self._knows(c)))}.",
@@ -148,15 +151,20 @@ class WhisperRecogniser:
 
     def transcribe(self, windows: Iterable[Window], request: Request) -> Iterator[Batch]:
         self.check(request)
-        heard, windows = _first_speech(iter(windows))
-        if heard is None:
-            language, confidence = None, None
-        else:
-            language, confidence = self._language(heard, request)
         size = max(1, request.batch_size or BATCH.get(self._whisper.model.device, 1))
+        language, confidence = None, None
+        if request.language != MULTI:
+            heard, windows = _first_speech(iter(windows))
+            if heard is not None:
+                language, confidence = self._language(heard, request)
+        windows = iter(windows)
         while group := list(itertools.islice(windows, size)):
-            words = self._words([w for w in group if not w.silent], language or "en", request)
-            yield Batch(words, sum(w.seconds for w in group), language, confidence)
+            spoken = [w for w in group if not w.silent]
+            if request.language == MULTI:
+                words = self._words_of_many(spoken, request)
+            else:
+                words = self._words(spoken, language or "en", request)
+            yield Batch(tuple(itertools.chain(*words)), sum(w.seconds for w in group), language, confidence)
 
     def _language(self, heard: Samples, request: Request) -> tuple[str, float | None]:
         """The language's code, and how sure the model is if it was not told."""
@@ -169,10 +177,25 @@ class WhisperRecogniser:
         code, confidence = next((c, p) for c, p in likely if among is None or c in among)
         return code, float(confidence)
 
-    def _words(self, windows: Sequence[Window], language: str, request: Request) -> tuple[Word, ...]:
-        """The words of up to a batch of windows, decoded at once."""
+    def _words_of_many(self, windows: Sequence[Window], request: Request) -> list[tuple[Word, ...]]:
+        """The words of each window in the language that is heard in it; each word names its language.
+
+        The library's own flag for this puts each window's language into its prompt alone: it does not tell which, and
+        splits every window's text into words, and aligns them, as if it were all in one language.
+        """
+        codes = [self._whisper.detect_language(audio=window.samples)[0] for window in windows]
+        found: list[tuple[Word, ...]] = [()] * len(windows)
+        for code in dict.fromkeys(codes):
+            places = [place for place, other in enumerate(codes) if other == code]
+            spoken = "en" if request.task == "translate" else code
+            for place, words in zip(places, self._words([windows[n] for n in places], code, request), strict=True):
+                found[place] = tuple(word.model_copy(update={"language": spoken}) for word in words)
+        return found
+
+    def _words(self, windows: Sequence[Window], language: str, request: Request) -> list[tuple[Word, ...]]:
+        """The words of each of up to a batch of windows, decoded at once."""
         if not windows:
-            return ()
+            return []
         audio, clips, slots = _laid_out(windows)
         prompt, hotwords, _ = self._prompt(request)
         segments, _ = self._pipeline.transcribe(
@@ -185,6 +208,7 @@ class WhisperRecogniser:
             clip_timestamps=clips,
             word_timestamps=True,
             batch_size=len(clips),
+            suppress_tokens=[-1, *(self._numerals() if request.suppress_numerals else ())],  # -1: the library's own
         )
         rough: dict[int, list[Rough]] = {slot: [] for slot in slots}
         for segment in segments:
@@ -193,7 +217,13 @@ class WhisperRecogniser:
             if segment.no_speech_prob > NO_SPEECH and segment.avg_logprob < LOW_LOGPROB:
                 continue
             rough[slot] += [Rough(w.word, w.start - slot, w.end - slot, w.probability) for w in segment.words or ()]
-        return tuple(w for slot, window in zip(slots, windows, strict=True) for w in placed(window, rough[slot]))
+        return [placed(window, rough[slot]) for slot, window in zip(slots, windows, strict=True)]
+
+    def _numerals(self) -> list[int]:
+        """The tokens that write a number in figures, or what stands beside one: without them it is spelt out."""
+        tokenizer = self._whisper.hf_tokenizer
+        text_tokens = range(tokenizer.token_to_id("<|endoftext|>"))  # behind them come timestamps, <|0.02|>
+        return [token for token in text_tokens if not _FIGURES.isdisjoint(tokenizer.decode([token]))]
 
     def _prompt(self, request: Request) -> tuple[str | None, str | None, dict[str, int]]:
         """Initial prompt and hotwords, cut to what fits beside each other, and how many tokens of each were left out.

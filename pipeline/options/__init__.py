@@ -5,8 +5,9 @@ and the warnings that go with it. Knows neither where the layers come from nor w
 Free of torch and numpy: the handler imports it. ``python -m pipeline.options`` prints docs/options.md.
 """
 
-from pipeline.options.model import Options, canonical, for_stage
+from pipeline.options.model import OF_ONE_INPUT, Options, canonical, for_stage
 from pipeline.options.parse import Parsed, parse, parse_query
 from pipeline.options.table import table
+from pipeline.options.values import OUTPUTS
 
-__all__ = ["Options", "Parsed", "canonical", "for_stage", "parse", "parse_query", "table"]
+__all__ = ["OF_ONE_INPUT", "OUTPUTS", "Options", "Parsed", "canonical", "for_stage", "parse", "parse_query", "table"]

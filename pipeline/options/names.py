@@ -1,38 +1,23 @@
-"""The names that are no option, or not yet, with what a person is told; and other names of those that are."""
+"""The names that are no option, with what a person is told; and other names of those that are."""
 
 from __future__ import annotations
 
 # Other names that Deepgram has for an option of `pipeline.options.model.Options`.
 ALIASES = {"keyterm": "hotwords", "keywords": "hotwords"}
 
-# Planned. What each will do, for the table; the error says that it is not built yet.
-LATER = {
-    "diarize": "who speaks when",
-    "diarize_version": "which diarizer runs",
-    "numerals": "numbers as digits",
-    "measurements": "units as abbreviations",
-    "dictation": "spoken punctuation commands",
-    "filler_words": "keep or drop uh and um",
-    "profanity_filter": "mask swear words",
-    "replace": "replace terms in the text",
-    "redact": "mask numbers in the text",
-    "search": "find terms in the recording",
-    "callback": "send the result to a URL",
-    "callback_method": "POST or PUT",
-    "detect_entities": "names, places and dates in the text",
-    "summarize": "a summary",
-    "topics": "topics by segment",
-    "custom_topic": "topics to look for",
-    "custom_topic_mode": "how custom_topic is taken",
-    "intents": "intents by segment",
-    "custom_intent": "intents to look for",
-    "custom_intent_mode": "how custom_intent is taken",
-    "sentiment": "sentiment by segment",
-    "outputs": "captions and text beside the JSON",
-}
-
-# Not planned, and why.
-NEVER = {
+# Names of Deepgram's that are refused, and why.
+REFUSED = {
+    "diarize_version": "which diarizer runs is chosen by the number of speakers; use diarize",
+    "diarize_model": "which diarizer runs is chosen by the number of speakers; use diarize",
+    "detect_entities": "finding entities takes a language model, which is not part of this",
+    "summarize": "a summary takes a language model, which is not part of this",
+    "topics": "finding topics takes a language model, which is not part of this",
+    "custom_topic": "finding topics takes a language model, which is not part of this",
+    "custom_topic_mode": "finding topics takes a language model, which is not part of this",
+    "intents": "finding intents takes a language model, which is not part of this",
+    "custom_intent": "finding intents takes a language model, which is not part of this",
+    "custom_intent_mode": "finding intents takes a language model, which is not part of this",
+    "sentiment": "judging sentiment takes a language model, which is not part of this",
     "alternatives": "one alternative is given for each channel",
     "tier": "models are named by model alone",
     "encoding": "the recording itself says how it is encoded",

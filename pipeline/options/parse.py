@@ -15,12 +15,16 @@ from urllib.parse import parse_qsl
 
 from pipeline.errors import OptionsError
 from pipeline.options.model import Options, roles
-from pipeline.options.names import ALIASES, LATER, NEVER
+from pipeline.options.names import ALIASES, REFUSED
 from pipeline.options.values import MAX_TERMS, BadValue
 from pipeline.types import Frozen, Warning
 
 _ROLES = roles()
-_NAMES = [*_ROLES, *ALIASES, *LATER, *NEVER]
+_NAMES = [*_ROLES, *ALIASES, *REFUSED]
+# In one place they are a mistake; over several places, the later one replaces the others.
+_EXCLUSIVE = (("language", ("detect_language",)), ("speakers", ("min_speakers", "max_speakers")))
+# What changes nothing by itself, and what it needs.
+_NEEDED = {("speakers", "min_speakers", "max_speakers"): "diarize", ("callback_method",): "callback"}
 _INTENSIFIER = re.compile(r":-?\d+(\.\d+)?$")
 
 
@@ -59,9 +63,11 @@ def parse(*layers: tuple[str, Mapping[str, Any]]) -> Parsed:
     for source, mapping in layers:
         _lay(merged, _read(source, mapping), source)
     merged = {name: given for name, given in merged.items() if given.value is not None}
-    values = {name: given.value for name, given in merged.items()} | _implied(merged)
+    _check_speakers(merged)
     told = [warning for given in merged.values() for warning in given.warnings]
-    return Parsed(options=Options(**values), warnings=(*told, *_without_effect(values)))
+    values = {name: given.value for name, given in merged.items()} | _implied(merged)
+    effective, without = _effective(values)
+    return Parsed(options=Options(**effective), warnings=(*told, *without))
 
 
 def _read(source: str, mapping: Mapping[str, Any]) -> dict[str, _Given]:
@@ -98,25 +104,43 @@ def _joined(source: str, name: str, before: tuple[str, ...], value: tuple[str, .
 
 
 def _lay(merged: dict[str, _Given], layer: dict[str, _Given], source: str) -> None:
-    """Put a layer over what is there. A language named later replaces an earlier detect_language, and the reverse."""
-    language, detect = layer.get("language"), layer.get("detect_language")
-    named = language is not None and language.value is not None
-    detected = detect is not None and bool(detect.value)
-    if named and detected:
-        raise OptionsError(f"{source}: language and detect_language exclude each other; give one of them")
-    if named:
-        merged.pop("detect_language", None)
-    if detected:
-        merged.pop("language", None)
+    """Put a layer over what is there. Of options that exclude each other the one named later replaces the earlier."""
+    for name, others in _EXCLUSIVE:
+        if not _asked(layer, name):
+            continue
+        for other in others:
+            if _asked(layer, other):
+                raise OptionsError(f"{source}: {name} and {other} exclude each other; give one of them")
+            merged.pop(other, None)
+    for name, others in _EXCLUSIVE:
+        if any(_asked(layer, other) for other in others):
+            merged.pop(name, None)
     merged.update(layer)
 
 
+def _asked(layer: Mapping[str, _Given], name: str) -> bool:
+    given = layer.get(name)
+    return given is not None and given.value not in (None, False)
+
+
+def _check_speakers(given: Mapping[str, _Given]) -> None:
+    least, most = given.get("min_speakers"), given.get("max_speakers")
+    if least is not None and most is not None and least.value > most.value:
+        raise OptionsError(
+            f"{least.source}: min_speakers is {least.value}, more than max_speakers, which is {most.value} in "
+            f"{most.source}",
+            "Let min_speakers be no larger than max_speakers.",
+        )
+
+
 def _implied(given: Mapping[str, _Given]) -> dict[str, bool]:
-    """What those given say about those that are not: smart_format ⇒ paragraphs ⇒ punctuate, and the defaults are on."""
+    """What those given say about those that are not: smart_format ⇒ paragraphs ⇒ punctuate, dictation ⇒ punctuate,
+    and the defaults are on.
+    """
     punctuate = given.get("punctuate")
     if punctuate is None or punctuate.value:
         return {}
-    for name in ("smart_format", "paragraphs"):
+    for name in ("smart_format", "paragraphs", "dictation"):
         other = given.get(name)
         if other is not None and other.value:
             raise OptionsError(
@@ -126,18 +150,22 @@ def _implied(given: Mapping[str, _Given]) -> dict[str, bool]:
     return {"paragraphs": False}
 
 
-def _without_effect(values: Mapping[str, Any]) -> list[Warning]:
-    """The warnings for what is taken but does less than it says, or nothing."""
-    warnings = []
-    if values.get("smart_format"):
-        message = (
-            "Numbers, dates and currencies are not rewritten yet; smart_format turned on punctuate and paragraphs."
-        )
-        warnings.append(Warning(parameter="smart_format", type="not_built_yet", message=message))
+def _effective(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[Warning]]:
+    """The options without those that change nothing beside the others (they would make another job of it), and the
+    warnings for them and for what is taken but does less than it says.
+    """
+    kept, warnings = dict(values), []
+    for names, needed in _NEEDED.items():
+        if values.get(needed):
+            continue
+        for name in names:
+            if kept.pop(name, None) is not None:
+                message = f"{name} has no effect without {needed}."
+                warnings.append(Warning(parameter=name, type="no_effect", message=message))
     if values.get("version") not in (None, "latest"):
         message = "The version is that of the weights on disk; metadata.model_info has it."
         warnings.append(Warning(parameter="version", type="unsupported_value", message=message))
-    return warnings
+    return kept, warnings
 
 
 def _without_intensifiers(written: str, raw: Any) -> tuple[Any, tuple[Warning, ...]]:
@@ -154,12 +182,10 @@ def _without_intensifiers(written: str, raw: Any) -> tuple[Any, tuple[Warning, .
 
 def _refuse(source: str, name: str, raw: object) -> None:
     """Raise for a name that is no option; unless it is a known one that is switched off, which is what it is anyway."""
-    if name in LATER or name in NEVER:
+    if name in REFUSED:
         if raw is None or raw is False or (isinstance(raw, str) and raw.strip().lower() == "false") or raw == []:
             return
-        if name in LATER:
-            raise OptionsError(f"{source}: {name} is not built yet ({LATER[name]}); leave it out")
-        raise OptionsError(f"{source}: {name} is not supported: {NEVER[name]}; leave it out")
+        raise OptionsError(f"{source}: {name} is not supported: {REFUSED[name]}; leave it out")
     shown = name if len(name) <= 60 else name[:57] + "…"
     close = difflib.get_close_matches(name.strip().lower().replace("-", "_"), _NAMES, n=1)
     hint = f"; did you mean {close[0]}?" if close else ""

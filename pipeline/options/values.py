@@ -12,14 +12,27 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 MAX_TEXT = 8_000  # characters; a prompt longer than this is a mistake, and no backend reads that far
 MAX_TERMS = 100
 MAX_TAG = 128  # characters, Deepgram's limit
 MAX_BATCH = 1_024
 MAX_SPLIT = 86_400.0  # seconds
+MAX_SPEAKERS = 50
+MAX_SEARCHED = 50  # terms
+MAX_REPLACED = 200  # terms, Deepgram's limit
+MAX_URL = 2_048  # characters
+
+OUTPUTS = ("srt", "vtt", "txt", "rttm")
+MULTI = "multi"  # the language of a recording that has several
+
+# Why nothing beside numbers is redacted.
+NOT_REDACTED = "finding it takes an entity model, which is not part of this; numbers is what can be redacted"
 
 _LANGUAGE = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*")
+_WHOLE = re.compile(r"[0-9]{1,6}")
+_NOT_IN_A_URL = re.compile(r"[\s\x00-\x20\x7f\\]")
 
 
 class BadValue(ValueError):
@@ -70,20 +83,18 @@ def _seconds(value: object) -> float:
     raise BadValue(f"needs seconds above 0 and up to {MAX_SPLIT:g}, not {_shown(value)}")
 
 
-def _count(value: object) -> int:
-    if isinstance(value, (str, int)) and not isinstance(value, bool) and re.fullmatch(r"\d{1,6}", str(value).strip()):
+def _count(value: object, most: int) -> int:
+    if isinstance(value, (str, int)) and not isinstance(value, bool) and _WHOLE.fullmatch(str(value).strip()):
         count = int(value)
-        if 1 <= count <= MAX_BATCH:
+        if 1 <= count <= most:
             return count
-    raise BadValue(f"needs a whole number from 1 to {MAX_BATCH:,}, not {_shown(value)}")
+    raise BadValue(f"needs a whole number from 1 to {most:,}, not {_shown(value)}")
 
 
 def _language(value: object) -> str:
     text = _text(value)
-    if text.lower() == "multi":
-        raise BadValue(
-            "cannot be multi: that is not built yet. Leave it out, and the model finds the one language spoken"
-        )
+    if text.lower() == MULTI:
+        return MULTI
     if not _LANGUAGE.fullmatch(text):
         raise BadValue(f"needs a language code such as en, en-US or zh-Hans, not {_shown(value)}")
     primary, *rest = text.split("-")
@@ -99,20 +110,39 @@ def _flag_or_languages(value: object) -> bool | tuple[str, ...]:
     try:
         return _flag(value)
     except BadValue:
-        return tuple(dict.fromkeys(_language(entry) for entry in _entries(value)))
+        pass
+    languages = tuple(dict.fromkeys(_language(entry) for entry in _entries(value)))
+    if MULTI in languages:
+        raise BadValue("cannot hold multi; give language=multi, which detects languages by itself")
+    return languages
 
 
-def _task(value: object) -> str:
-    text = _text(value).lower()
-    if text not in ("transcribe", "translate"):
-        raise BadValue(f"needs transcribe or translate, not {_shown(value)}")
-    return text
+def _one_of(value: object, *known: str) -> str:
+    """One of a few words, however it is capitalised; as it stands in ``known``."""
+    text = _text(value)
+    found = {word.lower(): word for word in known}.get(text.lower())
+    if found is None:
+        raise BadValue(f"needs {_either(known)}, not {_shown(value)}")
+    return found
 
 
-def _terms(value: object) -> tuple[str, ...]:
+def _either(known: tuple[str, ...]) -> str:
+    return f"{', '.join(known[:-1])} or {known[-1]}"
+
+
+def _stemming(value: object) -> str:
+    if isinstance(value, str) and value.strip().lower() == "auto":
+        return "auto"
+    try:
+        return "true" if _flag(value) else "false"
+    except BadValue:
+        raise BadValue(f"needs auto, true or false, not {_shown(value)}") from None
+
+
+def _terms(value: object, most: int = MAX_TERMS) -> tuple[str, ...]:
     terms = tuple(dict.fromkeys(_text(entry) for entry in _entries(value)))
-    if len(terms) > MAX_TERMS:
-        raise BadValue(f"has {len(terms)} terms; at most {MAX_TERMS} are taken")
+    if len(terms) > most:
+        raise BadValue(f"has {len(terms)} terms; at most {most} are taken")
     return terms
 
 
@@ -132,6 +162,56 @@ def _pairs(value: object) -> dict[str, str]:
     if len(found) > MAX_TERMS:
         raise BadValue(f"has {len(found)} pairs; at most {MAX_TERMS} are taken")
     return dict(found)
+
+
+def _replacements(value: object) -> tuple[tuple[str, str], ...]:
+    """``find:replacement``; ``find:`` and ``find`` take a term out. Of two for one term the later counts."""
+    if isinstance(value, Mapping):
+        found = [(_text(key), _plain(entry)) for key, entry in value.items()]
+    else:
+        found = [_replacement(entry) for entry in _entries(value)]
+    pairs = tuple(dict(found).items())
+    if len(pairs) > MAX_REPLACED:
+        raise BadValue(f"has {len(pairs)} terms; at most {MAX_REPLACED} are taken")
+    return pairs
+
+
+def _replacement(entry: object) -> tuple[str, str]:
+    if isinstance(entry, (list, tuple)) and len(entry) == 2:  # as `Options` themselves hold it
+        return _text(entry[0]), _plain(entry[1])
+    find, _, replacement = _text(entry).partition(":")
+    if not find.strip():
+        raise BadValue(f"needs find:replacement, not {_shown(entry)}")
+    return find.strip(), replacement.strip()
+
+
+def _redactions(value: object) -> tuple[str, ...]:
+    if value is False or (isinstance(value, str) and value.strip().lower() == "false"):
+        return ()
+    for entry in _entries(value):
+        if (text := _text(entry)).lower() != "numbers":
+            raise BadValue(f"cannot be {_shown(text)}: {NOT_REDACTED}")
+    return ("numbers",)
+
+
+def _outputs(value: object) -> tuple[str, ...]:
+    """One or several, in a list or with commas between them; in the order of the table, each once."""
+    named = [part for entry in _entries(value) for part in _text(entry).split(",")]
+    asked = {_one_of(part, *OUTPUTS) for part in named}
+    return tuple(kind for kind in OUTPUTS if kind in asked)
+
+
+def _url(value: object) -> str:
+    """The message never shows the value: an address may hold a password."""
+    text = value.strip() if isinstance(value, str) else ""
+    try:
+        parts = urlsplit(text)
+        fit = parts.scheme.lower() in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is none, brackets that do not close
+        fit = False
+    if not fit or len(text) > MAX_URL or _NOT_IN_A_URL.search(text):
+        raise BadValue(f"needs one http or https URL of up to {MAX_URL:,} characters, with a host and no spaces")
+    return _text(text)
 
 
 def _pair(text: str) -> tuple[str, str]:
@@ -163,10 +243,18 @@ def _shown(value: object) -> str:
 flag = Kind("true, false", _flag)
 text = Kind("text", _text)
 seconds = Kind("seconds", _seconds)
-count = Kind("whole number", _count)
-language = Kind("language code", _language)
+count = Kind("whole number", lambda value: _count(value, MAX_BATCH))
+speakers = Kind(f"whole number up to {MAX_SPEAKERS}", lambda value: _count(value, MAX_SPEAKERS))
+language = Kind("language code, multi", _language)
 flag_or_languages = Kind("true, false, language codes", _flag_or_languages)
-task = Kind("transcribe, translate", _task)
+task = Kind("transcribe, translate", lambda value: _one_of(value, "transcribe", "translate"))
+stemming = Kind("auto, true, false", _stemming)
+method = Kind("POST, PUT", lambda value: _one_of(value, "POST", "PUT"))
 terms = Kind("list of texts", _terms)
+searched = Kind(f"list of up to {MAX_SEARCHED} texts", lambda value: _terms(value, MAX_SEARCHED))
+replacements = Kind("find:replacement, list", _replacements)
+redactions = Kind("numbers", _redactions)
+outputs = Kind(f"list of {', '.join(OUTPUTS)}", _outputs)
+url = Kind("http or https URL", _url)
 tags = Kind("list of texts", _tags)
 pairs = Kind("key:value pairs", _pairs)

@@ -36,14 +36,14 @@ WRONG = [
     Wrong("unknown", {"langauge": "en"}, "did you mean language"),
     Wrong("a value that cannot be", {"punctuate": "maybe"}, "punctuate"),
     Wrong("impossible together", {"language": "en", "detect_language": "true"}, "detect_language"),
-    Wrong("not built yet", {"diarize": "true"}, "diarize is not built yet"),
-    Wrong("not supported", {"alternatives": "2"}, "alternatives"),
+    Wrong("not supported", {"summarize": "v2"}, "summarize is not supported"),
+    Wrong("not redacted", {"redact": "pii"}, "redact cannot be 'pii'"),
     Wrong("no such model", {"model": "gigantic"}, "model"),
     Wrong("a path for a model", {"model": "/etc"}, "model"),
     Wrong("a model that is not here", {"model": "large-v3"}, "large-v3", "ModelUnavailable", 3),
     Wrong("not in this model's power", {"language": "fr", "model": "sphinx"}, "language"),
 ]
-OF_THE_FILES = {"unknown", "a value that cannot be", "impossible together", "not built yet", "not supported"}
+OF_THE_FILES = {"unknown", "a value that cannot be", "impossible together", "not supported", "not redacted"}
 
 
 def in_sidecar(rig: Rig, wrong: Wrong, speech: Path) -> str:

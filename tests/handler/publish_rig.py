@@ -14,14 +14,18 @@ from protocol_rig import (
 )
 
 from handler.clock import SystemClock, VirtualClock
+from handler.ending import Ending
 from handler.layout import job_id_of
 from handler.progress import parse_manifest
-from handler.publish import Ending, Publisher
+from handler.publish import Publisher
 from handler.store.base import Store
 from handler.store.memory import MemoryStore
 from handler.types import JobRecord, Manifest, SettledMarker, Subscriber, canonical_json
 
-RESULTS = b'{"channels":[{"alternatives":[{"transcript":"one two","confidence":0.5,"words":[]}]}]}'
+RESULTS = (
+    b'{"channels":[{"alternatives":[{"transcript":"one two","confidence":0.5,"words":['
+    b'{"word":"one","start":0.0,"end":0.5,"confidence":0.5},{"word":"two","start":0.5,"end":1.0,"confidence":0.5}]}]}]}'
+)
 RESULT, PROGRESS, ERROR = "results/a.wav.json", "progress/a.wav.json", "errors/a.wav.json"
 TOKEN = 1_700_000_000
 

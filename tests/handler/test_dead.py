@@ -87,6 +87,22 @@ def test_a_letter_that_cannot_be_read(memory_store: MemoryStore, settings: Setti
     assert letter.keys == ("a.wav",)
 
 
+def test_a_job_that_came_back_to_life(memory_store: MemoryStore, settings: Settings) -> None:
+    """Dropped again, a dead job is run again: its letter goes when it completes, and is not shown before that."""
+    layout = Layout.of(memory_store.url, settings)
+    memory_store.drop("input/a.wav", b"somebody talks")
+    drain(memory_store, settings, *[EngineFailure("it broke").to_detail()] * 3)
+    assert len(dead_letters(memory_store, layout)) == 1
+    memory_store.clock.sleep(10)
+    memory_store.drop("input/a.wav", b"somebody talks")
+    shown: list[int] = []
+    engine = ScriptedEngine(between=lambda stage: shown.append(len(dead_letters(memory_store, layout))))
+    Worker(memory_store, settings, memory_store.clock, engine, name="again").run(drain=True)
+    assert shown == [0, 0]
+    assert memory_store.keys("results/") != ()
+    assert memory_store.keys(f"{layout.state}dead/") == ()
+
+
 def test_the_wait_doubles_and_is_spread(settings: Settings) -> None:
     """The n-th wait lies between half and one and a half times base × 2^(n−1), and uses all of that range: jobs that
     failed together do not come back together."""

@@ -17,6 +17,7 @@ from handler.batches.lines import MAX_BYTES, MAX_GLOBS, MAX_MEMBERS, TOLD, read_
 from handler.batches.plan import Plan
 from handler.batches.watcher import WINDOW
 from handler.cache import Reference
+from handler.callbacks.records import Delivered, Delivery
 from handler.cli import EPILOG
 from handler.cli.failure import INTERRUPTED
 from handler.cli.settings_table import put_into
@@ -33,6 +34,7 @@ from handler.worker.intake import SourceRecord
 from handler.worker.retention import SweepRecord
 from pipeline.catalog import Model
 from pipeline.errors import ErrorDetail
+from pipeline.formats.captions.names import read_names
 from pipeline.formats.deepgram import error_part
 from pipeline.options import Options, parse
 from pipeline.plan import CODE_VERSIONS, job_digest, stage_plans
@@ -46,6 +48,8 @@ MODELS: dict[str, type[Frozen]] = {
     "stage": Reference,
     "settled": SettledMarker,
     "stats": Snapshot,
+    "pending": Delivery,
+    "delivered": Delivered,
     "batch_manifest": BatchManifest,
     "batch_result": BatchResult,
     "plan": Plan,
@@ -91,6 +95,11 @@ def test_the_example_of_an_error_is_ours() -> None:
 def test_the_example_of_options_is_taken() -> None:
     """The example of an options file is one that a worker takes."""
     assert parse(("options.json", example("options"))).options.tag == ("board",)
+
+
+def test_the_example_of_names_is_taken() -> None:
+    """The example of a file of names is one without a problem."""
+    assert read_names(block(FORMAT, "json speakers").encode()) == ({"0": "Alice", "1": "Bob"}, "")
 
 
 def test_the_example_of_a_batch_is_taken() -> None:
@@ -139,7 +148,8 @@ def test_a_jobs_digest_is_made_as_described() -> None:
     sha256, options, fingerprint = example("jid")
     model = Model.model_validate(example("job")["model"])
     assert fingerprint["models"] == {"transcribing": [model.name, model.revision]}
-    now = [sha256, options, {**fingerprint, "code": CODE_VERSIONS}]
+    code = {stage: CODE_VERSIONS[stage] for stage in fingerprint["code"]}
+    now = [sha256, options, {**fingerprint, "code": code}]
     assert job_digest(sha256, Options(), model) == digest_of(*now)
 
 
@@ -184,8 +194,10 @@ def test_every_key_is_listed() -> None:
     keys = {
         layout.input_key("<key>"), layout.result_key("<key>"), layout.progress_key("<key>"), layout.error_key("<key>"),
         layout.source_key("<sid>"), layout.job_key("<jid>"), layout.stage_key("<digest>"), layout.blob_key("<sha256>"),
+        layout.output_key("<key>", "srt"),
         layout.settled_key("<sid>"), layout.dead_key("<jid>"), layout.stats_key("<worker>"),
         layout.plan_key("<sid>"), layout.sweep_key(), f"{layout.state}probe/<id>",
+        layout.pending_key("<name>"), layout.delivered_key("<name>"),
     }  # fmt: skip
     makers = [name for name in vars(Layout) if name.endswith("_key")]
     assert len(keys) == len(makers) + 1

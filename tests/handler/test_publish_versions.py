@@ -82,13 +82,13 @@ def test_the_manifest_of_a_version_that_is_gone(
 def test_a_newer_result_replaces_an_older(memory_store: MemoryStore) -> None:
     """The new version's result takes the place of the old one's; the old one, published late, does not come back."""
     old = dropped(memory_store)
-    complete(memory_store, old, b'{"old":1}')
+    complete(memory_store, old, RESULTS.replace(b"one", b"old"))
     new = dropped(memory_store, body=b"other talk")
     assert b"old" in (memory_store.peek(RESULT) or b"")
-    assert complete(memory_store, new, b'{"new":1}', token=TOKEN + 5) == "written"
+    assert complete(memory_store, new, RESULTS.replace(b"one", b"new"), token=TOKEN + 5) == "written"
     after = memory_store.peek(RESULT)
     assert b"new" in (after or b"")
-    assert complete(memory_store, old, b'{"old":1}', token=TOKEN + 50) == "superseded"
+    assert complete(memory_store, old, RESULTS.replace(b"one", b"old"), token=TOKEN + 50) == "superseded"
     assert memory_store.peek(RESULT) == after
     assert manifest(memory_store).source_id == new.sid
 
@@ -139,6 +139,35 @@ def test_who_does_not_speak_later(memory_store: MemoryStore, fields: dict[str, A
     assert complete(memory_store, subscriber) == "written"
     assert memory_store.peek(RESULT) != b"older"
     assert marker(memory_store, subscriber).outcome == "completed"
+
+
+@pytest.mark.parametrize("publish", [complete, fail])
+def test_a_marker_that_comes_too_late(memory_store: MemoryStore, publish: Any) -> None:
+    """Whoever found no marker and claimed the job anew is not left with one: nobody would take over from them."""
+    subscriber = dropped(memory_store)
+
+    def slowly(call: Call, phase: Phase) -> None:
+        if (call.method, phase) == ("put", "before") and "/settled/" in call.key:
+            later_claim(memory_store, subscriber)
+            memory_store.clock.sleep(30.0)
+
+    assert publish(memory_store.client(slowly), subscriber) == "older"
+    assert [one.source.sid for one in scan(memory_store, layout_of(memory_store)).candidates] == [subscriber.sid]
+    assert manifest(memory_store).status == "processing"
+
+
+def test_a_newer_version_that_failed_keeps_its_error(memory_store: MemoryStore) -> None:
+    """What was made of a version that was replaced while its result was written says nothing of the one that came."""
+    old = dropped(memory_store)
+
+    def replace(call: Call, phase: Phase) -> None:
+        if (call.method, call.key, phase) == ("put", RESULT, "after"):
+            fail(memory_store, dropped(memory_store, body=b"other talk"), token=TOKEN + 5)
+
+    assert complete(memory_store.client(replace), old) == "superseded"
+    assert memory_store.peek(ERROR) is not None
+    assert manifest(memory_store).status == "failed"
+    assert marker(memory_store, old).outcome == "cancelled"
 
 
 # ── errors that were mended ──────────────────────────────────────────────────────────────────────────────────────────

@@ -157,7 +157,7 @@ class Slow(FakeSqs):
 
     def receive_message(self, **given: Any) -> dict[str, Any]:
         self.asked.set()
-        self.go.wait(10)
+        self.go.wait(20)
         return super().receive_message(**given)
 
 
@@ -172,8 +172,8 @@ def slow_source(slow: Slow) -> tuple[SqsQueue, str]:
 
 
 def test_a_receive_under_way_at_a_stop_is_given_back(slow: Slow) -> None:
-    """A worker that is told to stop leaves its wait at once, waits for the receive under way when it closes, and
-    gives what it brings to others.
+    """A worker that is told to stop leaves its wait at once, waits a moment for the receive under way when it closes,
+    and gives what it brings to others.
     """
     source, url = slow_source(slow)
     stop = threading.Event()
@@ -184,6 +184,29 @@ def test_a_receive_under_way_at_a_stop_is_given_back(slow: Slow) -> None:
     slow.go.set()
     source.close()
     assert slow.counts()["receive_message"] == 1
+    assert slow.counts()["change_message_visibility"] == 1
+    assert slow.hidden(url) == [0]
+
+
+def test_a_receive_that_goes_on_is_not_waited_for(slow: Slow) -> None:
+    """Closing does not wait out a long poll. What it brings afterwards is given to others at once while the process
+    lives; in no case is it deleted.
+    """
+    source, url = slow_source(slow)
+    stop = threading.Event()
+    threading.Thread(target=lambda: slow.asked.wait(10) and stop.set()).start()
+    assert source.wait(20, stop) == ()
+    closing = threading.Thread(target=source.close, daemon=True)
+    closing.start()
+    closing.join(10)  # half a poll
+    assert not closing.is_alive()
+    assert not slow.go.is_set()
+    [poll] = [thread for thread in threading.enumerate() if thread.name == "queue"]
+    assert poll.is_alive()
+    slow.send(url, told("input/a.wav"))
+    slow.go.set()
+    poll.join(10)
+    assert slow.bodies(url) == [told("input/a.wav")]
     assert slow.counts()["change_message_visibility"] == 1
     assert slow.hidden(url) == [0]
 

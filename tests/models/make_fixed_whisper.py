@@ -8,6 +8,7 @@ from. Its weights are not learned but written down, and it knows nothing of spee
   alphabet: as long as the n-th second is loud, the n-th word is said, in that second; the first second that is not loud
   ends the transcript. So 3.2 s of noise are "Alpha Bravo. Charlie", with word times 0-1, 1-2 and 2-3 s.
   With ``slow_start`` the first word takes two seconds, both of which must be loud, and the others come a second later.
+  With ``figures`` it prefers to say "2" where it could say "Bravo."
 - The language is English if the first second has more energy in the low bands, German if it has more in the high ones.
 - A window that begins without sound gets no words, and a high probability of no speech.
 
@@ -17,7 +18,7 @@ the only attention that is not zero is the cross-attention, whose query is "the 
 token to second. The value that it fetches is loud or not, high or low, in two rows of the matrix that no token uses;
 the output layer adds "which token follows which" and "go on if loud, stop if not".
 
-Usage: python make_fixed_whisper.py FOLDER [--english-only] [--slow-start]
+Usage: python make_fixed_whisper.py FOLDER [--english-only] [--slow-start] [--figures]
 """
 
 from __future__ import annotations
@@ -47,15 +48,16 @@ FIRST_LOST = FIRST_WORD + len(WORDS)
 LOST = range(FIRST_LOST, WIDTH)  # what every token off the path means: see `output_layer`
 
 STOP = "<|endoftext|>"
+FIGURE = "Ġ2"
 TASKS = ("<|translate|>", "<|transcribe|>", "<|startoflm|>", "<|startofprev|>", "<|nospeech|>", "<|notimestamps|>")
 
 
-def main(folder: Path, *, multilingual: bool = True, slow_start: bool = False) -> None:
+def main(folder: Path, *, multilingual: bool = True, slow_start: bool = False, figures: bool = False) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer = build_tokenizer(multilingual)
     tokenizer.save(str(folder / "tokenizer.json"), pretty=False)
     (folder / "preprocessor_config.json").write_text(json.dumps({"feature_size": MELS}))
-    spec = build(tokenizer, slow_start)
+    spec = build(tokenizer, slow_start, figures)
     spec.validate()
     spec.optimize(quantization="int8_float16")
     spec.save(str(folder))
@@ -72,6 +74,8 @@ def build_tokenizer(multilingual: bool) -> Tokenizer:
                 merges.append((so_far, letter))
             so_far += letter
             vocabulary.setdefault(so_far, len(vocabulary))
+    merges.append(("Ġ", FIGURE[1:]))
+    vocabulary[FIGURE] = len(vocabulary)
     languages = [f"<|{code}|>" for code in LANGUAGES if code != "yue"]
     timestamps = [f"<|{i * 0.02:.2f}|>" for i in range(FRAMES + 1)]
     special = [STOP, "<|startoftranscript|>", *languages, *TASKS, *timestamps]
@@ -84,7 +88,7 @@ def build_tokenizer(multilingual: bool) -> Tokenizer:
     return tokenizer
 
 
-def build(tokenizer: Tokenizer, slow_start: bool) -> WhisperSpec:
+def build(tokenizer: Tokenizer, slow_start: bool, figures: bool) -> WhisperSpec:
     spec = WhisperSpec(num_encoder_layers=1, num_encoder_heads=1, num_decoder_layers=1, num_decoder_heads=1)
     vocabulary = [tokenizer.id_to_token(i) for i in range(tokenizer.get_vocab_size())]
     spec.register_vocabulary(vocabulary)
@@ -93,7 +97,7 @@ def build(tokenizer: Tokenizer, slow_start: bool) -> WhisperSpec:
     spec.config.suppress_ids_begin = [tokenizer.token_to_id("Ġ")]
     spec.config.alignment_heads = [[0, 0]]
     build_encoder(spec.encoder)
-    build_decoder(spec.decoder, tokenizer, slow_start)
+    build_decoder(spec.decoder, tokenizer, slow_start, figures)
     return spec
 
 
@@ -134,7 +138,7 @@ def build_encoder(encoder) -> None:
 # ── the decoder: the word for the next second, if it is loud ─────────────────────────────────────────────────────────
 
 
-def build_decoder(decoder, tokenizer: Tokenizer, slow_start: bool) -> None:
+def build_decoder(decoder, tokenizer: Tokenizer, slow_start: bool, figures: bool) -> None:
     ident, rows = tokenizer.token_to_id, hadamard(WIDTH)
     words = [ident(f"Ġ{word}") for word in WORDS]
     embeddings = np.tile(rows[FIRST_LOST], (tokenizer.get_vocab_size(), 1))
@@ -147,9 +151,14 @@ def build_decoder(decoder, tokenizer: Tokenizer, slow_start: bool) -> None:
         embeddings[ident(ready)] = rows[READY]
     for n, word in enumerate(words):
         embeddings[word] = rows[FIRST_WORD + n]
+    if figures:  # "2" is heard, and followed, as Bravo is
+        embeddings[ident(FIGURE)] = rows[FIRST_WORD + 1]
     decoder.embeddings.weight = f32(embeddings)
     decoder.position_encodings.encodings = f32(np.zeros((448, WIDTH)))
-    decoder.projection.weight, decoder.projection.bias = map(f32, output_layer(tokenizer, words, rows))
+    logits, biases = output_layer(tokenizer, words, rows)
+    if figures:
+        logits[ident(FIGURE)], biases[ident(FIGURE)] = logits[words[1]], biases[words[1]] + 2
+    decoder.projection.weight, decoder.projection.bias = f32(logits), f32(biases)
     plain_norm(decoder.layer_norm)
     layer = decoder.layer[0]
     silence_attention(layer.self_attention)
@@ -242,4 +251,9 @@ def silence_ffn(ffn) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), multilingual="--english-only" not in sys.argv, slow_start="--slow-start" in sys.argv)
+    main(
+        Path(sys.argv[1]),
+        multilingual="--english-only" not in sys.argv,
+        slow_start="--slow-start" in sys.argv,
+        figures="--figures" in sys.argv,
+    )

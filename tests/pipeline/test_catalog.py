@@ -9,12 +9,14 @@ import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
+from typing import get_args
 
 import pytest
+from deepgram.types.listen_v1model import ListenV1Model
 from faster_whisper import utils
 
-from pipeline import catalog
-from pipeline.catalog import REPOSITORIES, Model, on_disk, resolve, write_record
+from pipeline import catalog, weights
+from pipeline.catalog import REPOSITORIES, Model, leaves_choice, on_disk, resolve
 from pipeline.errors import ModelUnavailable, OptionsError
 
 
@@ -130,8 +132,17 @@ def test_the_catalog_is_faster_whispers() -> None:
     }
 
 
+DEEPGRAMS = [name for names in get_args(ListenV1Model) for name in get_args(names)]
+
+
+def test_the_clients_list_of_deepgrams_models_is_read() -> None:
+    """Deepgram's client names its models in a type; the next test goes through them all."""
+    assert {"nova-3", "nova-2-meeting", "enhanced", "phonecall"} <= set(DEEPGRAMS)
+
+
 @pytest.mark.parametrize(
-    "name", ["nova-3", "nova-2", "nova-2-phonecall", "nova", "enhanced", "base", "whisper", "whisper-large"]
+    "name",
+    [*DEEPGRAMS, "nova-4-general", "base-finance", "general", "whisper", "whisper-tiny", "whisper-large", "NOVA-3 "],
 )
 def test_deepgrams_names_get_the_default_and_a_warning(name: str, fixed_whisper: Path, home: Path) -> None:
     """A request written for Deepgram runs, and the result names what it got instead."""
@@ -140,14 +151,32 @@ def test_deepgrams_names_get_the_default_and_a_warning(name: str, fixed_whisper:
     assert model.name == "small"
     (warning,) = model.warnings
     assert warning.parameter == "model"
-    assert name in warning.message
+    assert name.strip().lower() in warning.message
     assert "small" in warning.message
+
+
+def test_the_operators_model_stands_in_for_deepgrams(fixed_whisper: Path, home: Path) -> None:
+    """nova-3 is what a job without a name gets, not the best that happens to lie there; a Whisper by name is itself."""
+    shelve(fixed_whisper, home, "large-v3", "tiny")
+    model = resolve("nova-3", None, home, default="tiny")
+    assert (model.name, [w.type for w in model.warnings]) == ("tiny", ["unsupported_model"])
+    assert resolve("nova-3", None, home, default=str(fixed_whisper)).folder == str(fixed_whisper)
+    assert resolve("whisper-large", None, home, default="tiny").name == "large-v3"
+
+
+@pytest.mark.parametrize(
+    ("name", "left"),
+    [(None, True), ("nova-3", True), ("phonecall", True), ("base", False), ("whisper-tiny", False), ("auto", False)],
+)
+def test_who_chose_the_model_is_known(name: str | None, left: bool) -> None:
+    """A missing model is the worker's trouble when nobody named one of ours, and the job's own otherwise."""
+    assert leaves_choice(name) is left
 
 
 def test_deepgrams_whisper_is_ours_where_we_have_it(fixed_whisper: Path, home: Path) -> None:
     """whisper-medium is medium, and base is Whisper's base, when those are on disk: nothing to warn of."""
-    shelve(fixed_whisper, home, "medium", "large-v3", "base")
-    for name, expected in (("whisper-medium", "medium"), ("whisper-large", "large-v3"), ("base", "base")):
+    shelve(fixed_whisper, home, "medium", "large-v2", "base", "large-v3-turbo")
+    for name, expected in (("whisper-medium", "medium"), ("whisper-large", "large-v2"), ("base", "base")):
         model = resolve(name, None, home)
         assert (model.name, model.warnings) == (expected, ())
 
@@ -217,9 +246,9 @@ def test_weights_are_hashed_once(fixed_whisper: Path, tmp_path: Path) -> None:
     """Gigabytes are not read again for every job while the folder stays as it is."""
     shutil.copytree(fixed_whisper, tmp_path / "one")
     revision(tmp_path / "one")
-    before = catalog._digest_of.cache_info()
+    before = weights._digest_of.cache_info()
     revision(tmp_path / "one")
-    after = catalog._digest_of.cache_info()
+    after = weights._digest_of.cache_info()
     assert (after.hits - before.hits, after.misses - before.misses) == (1, 0)
 
 
@@ -227,7 +256,7 @@ def test_recorded_commit_is_the_revision_until_the_weights_differ(fixed_whisper:
     """The hub's commit names the weights without hashing them; a file of another size makes the record a lie."""
     folder = tmp_path / "tiny"
     shutil.copytree(fixed_whisper, folder)
-    write_record(folder, "Systran/faster-whisper-tiny", "0123456789abcdef")
+    weights.write_record(folder, "Systran/faster-whisper-tiny", "0123456789abcdef")
     model = resolve(str(folder), None, tmp_path, trusted=True)
     assert (model.revision, model.version) == ("0123456789abcdef", "0123456789ab")
     with (folder / "model.bin").open("ab") as file:
@@ -240,7 +269,7 @@ def test_a_damaged_record_is_no_record(record: str, fixed_whisper: Path, tmp_pat
     """Then the weights are hashed."""
     folder = tmp_path / "tiny"
     shutil.copytree(fixed_whisper, folder)
-    (folder / catalog.RECORD).write_text(record)
+    (folder / weights.RECORD).write_text(record)
     assert revision(folder) == revision(fixed_whisper)
 
 

@@ -12,7 +12,7 @@ import httpx
 import pytest
 from huggingface_hub.errors import OfflineModeIsEnabled
 
-from pipeline import catalog
+from pipeline import weights
 from pipeline.catalog import resolve
 from pipeline.errors import ModelUnavailable, OptionsError, OutOfSpace
 from pipeline.models.fetch import fetch
@@ -45,7 +45,7 @@ def test_fetched_model_is_found_by_name(fixed_whisper: Path, tmp_path: Path) -> 
     assert (model.name, model.revision, model.folder) == ("large-v3-turbo", COMMIT, str(home / "large-v3-turbo"))
     assert resolve("turbo", None, home) == model
     assert [repo for repo, _ in hub.asked] == ["mobiuslabsgmbh/faster-whisper-large-v3-turbo"]
-    record = json.loads((home / "large-v3-turbo" / catalog.RECORD).read_text())
+    record = json.loads((home / "large-v3-turbo" / weights.RECORD).read_text())
     assert (record["repo"], record["commit"]) == (hub.asked[0][0], COMMIT)
     assert record["files"]["model.bin"] == (fixed_whisper / "model.bin").stat().st_size
 
@@ -57,7 +57,7 @@ def test_only_what_the_recogniser_reads_is_fetched(fixed_whisper: Path, tmp_path
     ((_, files),) = hub.asked
     assert {Path(name).suffix for name in files} == {".json", ".bin", ".txt"}
     assert [name for name in files if name.endswith(".bin")] == ["model.bin"]
-    assert {p.name for p in (tmp_path / "tiny").iterdir()} <= {*catalog.WEIGHTS, catalog.RECORD}
+    assert {p.name for p in (tmp_path / "tiny").iterdir()} <= {*weights.WEIGHTS, weights.RECORD}
     assert [p.name for p in tmp_path.iterdir()] == ["tiny"]
 
 

@@ -9,41 +9,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 from sound import hush, noise, window
+from whisper_rig import NATO, all_words, model_of, run, texts
 
-from pipeline.catalog import Model, resolve
-from pipeline.errors import ModelUnavailable, OptionsError
+from pipeline.catalog import Model
+from pipeline.errors import ModelUnavailable
 from pipeline.models import Models
-from pipeline.models.base import Batch, Recogniser, Request, Rough, Window, placed
+from pipeline.models.base import Recogniser, Request, Rough, Window, placed
 from pipeline.models.whisper import _laid_out
-from pipeline.types import SAMPLE_RATE, Word
-
-NATO = ["Alpha", "Bravo.", "Charlie", "Delta,", "Echo", "Foxtrot", "Golf.", "Hotel", "India", "Juliett", "Kilo?"]
-
-
-def model_of(folder: Path) -> Model:
-    return resolve(str(folder), None, folder, trusted=True)
+from pipeline.types import SAMPLE_RATE
 
 
 @pytest.fixture(scope="module")
 def whisper(fixed_whisper: Path) -> Recogniser:
     return Models(device="cpu", compute_type="float32").get(model_of(fixed_whisper))
-
-
-@pytest.fixture(scope="module")
-def english(fixed_whisper_english: Path) -> Recogniser:
-    return Models(device="cpu", compute_type="float32").get(model_of(fixed_whisper_english))
-
-
-def run(recogniser: Recogniser, *windows: Window, **request: object) -> list[Batch]:
-    return list(recogniser.transcribe(iter(windows), Request.model_validate(request)))
-
-
-def all_words(batches: list[Batch]) -> list[Word]:
-    return [word for batch in batches for word in batch.words]
-
-
-def texts(batches: list[Batch]) -> list[str]:
-    return [word.text for word in all_words(batches)]
 
 
 # ── words and times ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -214,102 +192,6 @@ def test_words_without_text_are_dropped() -> None:
         Window(0.0, np.ones(SAMPLE_RATE, np.float32)), [Rough("  ", 0.0, 1.0, 1.0), Rough("a", 0.0, 1.0, 1.0)]
     )
     assert [(w.text, w.start, w.end) for w in words] == [("a", 0.0, 1.0)]
-
-
-# ── language, task, prompts ──────────────────────────────────────────────────────────────────────────────────────────
-
-
-def test_language_is_heard_once_in_the_first_speech(whisper: Recogniser) -> None:
-    """The first speech decides, whatever the batch size, and its confidence is reported."""
-    german, low = window(0, noise(3, high=True)), window(5, noise(25))
-    for size in (1, 2):
-        batches = run(whisper, german, low, batch_size=size)
-        assert {b.language for b in batches} == {"de"}
-        assert all(b.language_confidence is not None and 0.9 < b.language_confidence <= 1 for b in batches)
-    assert run(whisper, low, german, batch_size=1)[-1].language == "en"
-
-
-def test_silence_does_not_decide_the_language(whisper: Recogniser) -> None:
-    """Digital silence before the first speech is not listened to."""
-    silence = window(0, np.zeros(30 * SAMPLE_RATE, np.float32))
-    assert run(whisper, silence, window(30, noise(2, high=True)))[-1].language == "de"
-
-
-def test_a_given_language_is_not_detected(whisper: Recogniser) -> None:
-    """What the person said holds, in Whisper's code, with no confidence that was never measured."""
-    for given, code in (("fr", "fr"), ("pt-BR", "pt"), ("nb", "no"), ("EN_us", "en")):
-        (batch,) = run(whisper, window(0, noise(2, high=True)), language=given)
-        assert (batch.language, batch.language_confidence) == (code, None)
-
-
-def test_detection_stays_among_the_candidates(whisper: Recogniser) -> None:
-    """detect_language with a list: the likeliest of the list, however sure the model is of another."""
-    (batch,) = run(whisper, window(0, noise(2, high=True)), detect=True, candidates=("en-GB", "fr"))
-    assert batch.language == "en"
-    assert batch.language_confidence is not None
-    assert batch.language_confidence < 0.1
-
-
-@pytest.mark.parametrize(
-    ("request_", "message"),
-    [
-        (Request(language="klingon"), "language: .*'klingon'"),
-        (Request(language="multi"), "language: .*'multi'"),
-        (Request(language="yue"), "language: .*'yue'"),
-        (Request(detect=True, candidates=("en", "xx")), "detect_language: .*'xx'"),
-    ],
-)
-def test_unknown_languages_are_refused(request_: Request, message: str, whisper: Recogniser) -> None:
-    """A language that these weights have no token for is the person's error; the hint lists those there are."""
-    with pytest.raises(OptionsError, match=message) as caught:
-        list(whisper.transcribe(iter([]), request_))
-    assert "de, " in caught.value.hint
-
-
-@pytest.mark.parametrize(
-    ("request_", "option"),
-    [
-        (Request(language="de"), "language: de"),
-        (Request(detect=True), "detect_language"),
-        (Request(task="translate"), "translate"),
-    ],
-)
-def test_an_english_only_model_refuses_other_languages(request_: Request, option: str, english: Recogniser) -> None:
-    """faster-whisper would log a line and go on in English."""
-    with pytest.raises(OptionsError, match=option):
-        english.check(request_)
-
-
-def test_an_english_only_model_transcribes_english(english: Recogniser) -> None:
-    """With and without being told."""
-    for language in (None, "en-US"):
-        (batch,) = run(english, window(3, noise(2.2, high=True)), language=language)
-        assert [w.text for w in batch.words] == NATO[:2]
-        assert (batch.language, batch.language_confidence) == ("en", None)
-
-
-@pytest.mark.parametrize(
-    "request_",
-    [
-        {"hotwords": ("Kubernetes", "Xhosa")},
-        {"initial_prompt": "A talk about storage."},
-        {"initial_prompt": "<|startoftranscript|> a <|notimestamps|> b <|endoftext|>"},
-        {"hotwords": ("<|startoftranscript|>", "a")},
-        {"task": "translate"},
-        {"initial_prompt": "word " * 500, "hotwords": tuple("name" + str(i) for i in range(500))},
-    ],
-)
-def test_prompts_do_not_break_the_transcript(request_: dict[str, object], whisper: Recogniser) -> None:
-    """Prompts of any length and content, special tokens spelt out included, leave the words whole."""
-    assert texts(run(whisper, window(0, noise(3.2)), **request_)) == NATO[:3]
-
-
-def test_a_prompt_that_does_not_fit_is_warned_of(whisper: Recogniser) -> None:
-    """Hotwords go first; what is cut is said, with its size."""
-    assert whisper.check(Request(hotwords=("Kubernetes",), initial_prompt="A talk.")) == ()
-    warnings = whisper.check(Request(hotwords=("name",) * 500, initial_prompt="A talk about storage."))
-    assert [w.parameter for w in warnings] == ["hotwords", "initial_prompt"]
-    assert "tokens" in warnings[0].message
 
 
 # ── loading ──────────────────────────────────────────────────────────────────────────────────────────────────────────

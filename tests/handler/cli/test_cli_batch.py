@@ -37,6 +37,18 @@ def work(bucket: Path | Store, tmp_path: Path, engine: ScriptedEngine | None = N
     return engine
 
 
+def test_a_submitted_batch_is_named(cli: Cli, bucket: Path, files: list[Path], tmp_path: Path) -> None:
+    """Who submits a batch file is told how to follow that batch, not the whole bucket."""
+    batch = tmp_path / "monday.batch.jsonl"
+    batch.write_text('{"key": "a.wav"}\n')
+    alone = cli("submit", batch, "--to", bucket).stderr
+    assert "The batch monday.batch.jsonl was dropped" in alone
+    assert f"status {bucket} monday.batch.jsonl` shows how far its recordings are" in " ".join(alone.split())
+    both = cli("submit", *files, batch, "--to", bucket).stderr
+    assert "4 dropped" in both
+    assert "of them the batch monday.batch.jsonl" in both
+
+
 def test_a_batch_of_files(cli: Cli, bucket: Path, files: list[Path], tmp_path: Path) -> None:
     """The recordings lie there with their options, then the batch that names them; the results are where they would be
     without a batch, and the batch's result names them.

@@ -47,6 +47,16 @@ def test_cancel(cli: Cli, queued: Path) -> None:
     assert cli.json("work", queued, "--drain")["completed"] == 1
 
 
+def test_cancel_of_a_batch_and_a_recording(cli: Cli, queued: Path) -> None:
+    """Of recordings that were cancelled by the same command it is not said that they are still transcribed."""
+    (queued / "input" / "all.batch.jsonl").write_text('{"key": "talk.wav"}\n')
+    told = cli("cancel", queued, "talk.wav", "all.batch.jsonl").stdout.splitlines()
+    assert told[0] == "talk.wav is cancelled."
+    assert "Its other recordings are still transcribed" in told[1]
+    cli.json("retry", queued, "all.batch.jsonl")
+    assert "Its recordings are still transcribed" in cli("cancel", queued, "all.batch.jsonl").stdout
+
+
 def test_cancel_in_json(cli: Cli, queued: Path) -> None:
     """--json says what became of each recording."""
     assert cli.json("cancel", queued, "talk.wav")["inputs"] == [
@@ -169,6 +179,47 @@ def test_delete_of_an_unknown_key(cli: Cli, worked: Path) -> None:
 def test_delete_of_what_is_queued(cli: Cli, queued: Path) -> None:
     """It is said that a queued recording will still be transcribed."""
     assert "still queued" in cli("delete", queued, "talk.wav", "--yes").stderr
+
+
+def test_delete_first_and_purge_later(cli: Cli, worked: Path) -> None:
+    """A recording whose outputs and whose file have gone can be purged by its key."""
+    cli.json("delete", worked, "talk.wav", "--yes")
+    (worked / "input" / "talk.wav").unlink()
+    assert cli("delete", worked, "talk.wav", "--yes").exit_code == 1
+    assert cli.json("delete", worked, "input/talk.wav", "--purge", "--yes")["key"] == "talk.wav"
+    assert cli.json("cache", "stats", worked)["entries"] == 0
+
+
+def test_delete_says_who_else_uses_it(cli: Cli, worked: Path) -> None:
+    """What stays is said to stay for a recording that lies there."""
+    (worked / "input" / "again.wav").write_bytes((worked / "input" / "talk.wav").read_bytes())
+    cli.json("work", worked, "--drain")
+    assert "2 cached artifacts stay: another recording" in cli("delete", worked, "talk.wav", "--purge", "--yes").stderr
+
+
+# ── names that may hold anything ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_control_characters_are_shown_not_sent(cli: Cli) -> None:
+    """A key with control characters moves no cursor and colours nothing, whatever is done with its recording."""
+    key, shown = "a\x1b[31mb\rc.wav", "a\\x1b[31mb\\rc.wav"
+    clock = VirtualClock()
+    cli.clock, cli.store = clock, (store := MemoryStore(clock))
+    cli.failures = [NoAudio("no \x1b[31msound").to_detail()]
+    store.drop(f"input/{key}", b"talk")
+    clock.advance(10)
+    cli.json("work", "s3://bucket", "--drain")
+    url = "s3://bucket"
+    for command in (
+        ["dead", "list", url],
+        ["dead", "retry", url, "--all"],
+        ["cancel", url, key],
+        ["cancel", url, key],
+        ["delete", url, key, "--yes"],
+    ):
+        result = cli(*command)
+        assert shown in result.stdout + result.stderr, command
+        assert not {"\x1b", "\r"} & set(result.stdout + result.stderr), command
 
 
 # ── the place in the queue ───────────────────────────────────────────────────────────────────────────────────────────

@@ -102,6 +102,7 @@ def test_a_folder_tells_nobody(cli: Cli, bucket: Path, command: list[str]) -> No
     result = cli(command[0], bucket, *command[1:])
     assert result.exit_code == 2
     assert "not on S3" in one_line(result)
+    assert "Use `dropscribe work` without a queue" in one_line(result)
 
 
 @pytest.mark.parametrize("address", ["0.0.0.0:0", "[::]:0", "192.0.2.1:9980", "some.host:9980", "localhost.evil:1"])

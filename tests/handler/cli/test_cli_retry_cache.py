@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from cli_rig import Cli, one_line
 
+from handler.store.memory import MemoryStore
 from pipeline.errors import NoAudio
 
 
@@ -92,3 +93,13 @@ def test_cache_clear(cli: Cli, worked: Path) -> None:
     assert cli.json("cache", "stats", worked)["entries"] == 0
     assert (worked / "results" / "talk.wav.json").exists()
     assert cli.json("status", worked)["counts"] == {"completed": 1}
+
+
+def test_when_workers_notice_a_retry(cli: Cli) -> None:
+    """A retry is no event: on a bucket, it says how long a worker that hears of recordings may take to notice."""
+    cli.store = MemoryStore(cli.clock)
+    cli.store.drop("input/empty.wav", b"")
+    assert cli("work", "s3://calls", "--drain").exit_code == 0
+    result = cli("retry", "s3://calls", "empty.wav")
+    assert result.exit_code == 0, result.stderr
+    assert "within 300 s" in result.stderr

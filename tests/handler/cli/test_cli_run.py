@@ -49,6 +49,26 @@ def test_output_file(cli: Cli, recording: Path, tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
 
+def test_notes_are_told_beside_a_file_too(cli: Cli, recording: Path, tmp_path: Path) -> None:
+    """What the answer warns of stands on stderr, wherever the answer itself goes."""
+    out = tmp_path / "talk.json"
+    options = ("--option", "model=nova-3")
+    for more in ((), ("-o", out), ("--json",)):
+        result = cli("run", recording, *options, *more)
+        assert result.exit_code == 0, result.stderr
+        assert "Note: " in result.stderr
+    [warning] = json.loads(out.read_bytes())["metadata"]["warnings"]
+    assert warning["message"] in result.stderr.replace("\n", " ")
+
+
+def test_a_callback_is_refused(cli: Cli, recording: Path) -> None:
+    """Nothing is sent from here, so asking for it is an error before anything is done."""
+    result = cli("run", recording, "--option", "callback=https://hooks.example/")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "callback" in one_line(result)
+    assert cli.engines == []
+
+
 def test_the_file_is_never_touched(cli: Cli, recording: Path, tmp_path: Path) -> None:
     """FILE keeps its bytes, its times and its neighbours; the work directory is emptied."""
     recording.chmod(0o444)

@@ -242,7 +242,7 @@ def test_without_the_right_to_look(cli: Cli, recording: Path) -> None:
         (["--prefix", "../../up"], "'..'"),
         (["--prefix", "calls/.today/"], "'.today'"),
         (["--option", "langage=en"], "language"),
-        (["--option", "diarize=true"], "not built yet"),
+        (["--option", "summarize=true"], "not supported"),
         (["--timeout", "5"], "--wait"),
     ],
 )

@@ -59,6 +59,7 @@ class Ledger:
     charged: Counter[str] = field(default_factory=Counter)
     takeovers: Counter[str] = field(default_factory=Counter)
     runs: list[StageRun] = field(default_factory=list)
+    manifests: dict[str, Any] = field(default_factory=dict)  # by key, as they lie there
     stored: int = 0
     subscribers: int = 0  # inputs that a commit served beside the first
 
@@ -113,6 +114,7 @@ class Ledger:
         elif key.startswith(layout.progress):
             if old is not None and writer != USER:
                 self._say(writer, outputs.manifest(self, key, old[0], body))
+            self.manifests[key] = json.loads(body)
         elif key.startswith(layout.settled_key("")):
             self._say(writer, outputs.settled(self, body, peek))
 
@@ -131,11 +133,14 @@ class Ledger:
             if key.startswith(layout.stage_key("").removesuffix(".json")):
                 self.evicted.add(key)
             return
-        if body is None or key.startswith(layout.errors):
+        mended = (layout.errors, layout.dead_key("").removesuffix(".json"))  # what a later success takes away
+        if body is None or key.startswith(mended):
             return
         told = json.loads(body)
-        if key.startswith(layout.settled_key("")) and told["outcome"] == "cancelled":
-            return
+        if key.startswith(layout.settled_key("")):
+            later = self.manifests.get(layout.progress_key(told["key"]), {})
+            if told["outcome"] == "cancelled" or (later.get("source_id") == told["sid"] and later["worker"] != writer):
+                return  # somebody claimed it anew while the marker was on its way: the end is theirs
         if key.startswith(layout.results) and told.get("source_id") in self.versions.cancelled:
             return  # of a batch that was cancelled while somebody ended it
         self.broken(f"{writer} deleted {key}")

@@ -135,10 +135,10 @@ MUTANTS = (
     Mutant(
         "settle-before-publishing",
         "publish.py",
-        """            verdict = self._output(key, assemble(metadata, results), ending)
+        """            verdict = self._all(bodies, ending)
 """,
         """            self._settle(ending, "completed", "")
-            verdict = self._output(key, assemble(metadata, results), ending)
+            verdict = self._all(bodies, ending)
 """,
     ),
     Mutant(

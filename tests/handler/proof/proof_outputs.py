@@ -93,7 +93,8 @@ def manifest(ledger: Ledger, key: str, old: bytes, body: bytes) -> Iterator[str]
             yield f"replaced the last manifest {key} of its batch"
         return
     token, was = new["token"], before["token"]
-    if same_job and (token < was or (token == was and before["status"] in TERMINAL)):
+    over_a_cancel = before["status"] == "cancelled" and new["status"] in ("completed", "failed")
+    if same_job and (token < was or (token == was and before["status"] in TERMINAL and not over_a_cancel)):
         yield f"replaced the manifest {key} by an older one of the same job"
     back = token == was and new["percent"] < before["percent"]
     if same_job and back and new["status"] not in ("failed", "cancelled"):

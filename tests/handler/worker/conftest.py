@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from queue_rig import Post
 from worker_rig import Rig
 
 from handler.clock import SystemClock
@@ -37,9 +38,26 @@ def bucket(clock: OwnedClock) -> MemoryStore:
 
 
 @pytest.fixture
+def post(clock: OwnedClock) -> Post:
+    """A queue in memory, on the test's clock."""
+    return Post(clock)
+
+
+@pytest.fixture
 def rig(bucket: MemoryStore, clock: OwnedClock, worker_settings: Settings) -> Rig:
     """In memory, in virtual time. Workers should be given `MemoryStore.client`s where their requests matter."""
     return Rig(bucket, clock, worker_settings)
+
+
+@pytest.fixture
+def fresh(worker_settings: Settings) -> Callable[[], Rig]:
+    """Makes an empty bucket in memory, on a clock of its own."""
+
+    def make() -> Rig:
+        clock = OwnedClock()
+        return Rig(MemoryStore(clock), clock, worker_settings)
+
+    return make
 
 
 @pytest.fixture(params=["memory", "folder", "s3"])

@@ -2,47 +2,19 @@
 
 from __future__ import annotations
 
-import itertools
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 from batch_rig import NAME, batch_state, bodies, check_members, drop_all, ended, lines, watcher
-from worker_rig import Died, Mortal, Rig, at, drain
+from worker_rig import MOST_POINTS, Rig, at, dies, drain, points
 
 from handler.errors import Unavailable
-from handler.fakes import OwnedClock, ScriptedEngine
-from handler.settings import Settings
+from handler.fakes import ScriptedEngine
 from handler.store.memory import Call, MemoryStore, Phase
 
 GERMAN = {"language": "de"}
-MOST_POINTS = 90
 BATCH = lines("calls/00.wav", {"key": "calls/01.wav", "options": GERMAN})
-
-
-@pytest.fixture
-def fresh(worker_settings: Settings) -> Callable[[], Rig]:
-    """Makes an empty bucket in memory, on a clock of its own."""
-
-    def make() -> Rig:
-        clock = OwnedClock()
-        return Rig(MemoryStore(clock), clock, worker_settings)
-
-    return make
-
-
-def points() -> Iterator[tuple[int, bool]]:
-    """(number of the mutating request, whether it is applied before the worker dies)."""
-    return itertools.product(range(1, MOST_POINTS), (False, True))
-
-
-def dies(rig: Rig, at: int, after: bool, engine: ScriptedEngine) -> bool:
-    """Drain with a worker that dies there; False if it came to its end before."""
-    try:
-        rig.worker(engine, store=Mortal(rig.store, at, after)).run(drain=True)
-    except Died:
-        return True
-    return False
 
 
 # ── deaths ───────────────────────────────────────────────────────────────────────────────────────────────────────────

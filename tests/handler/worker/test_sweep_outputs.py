@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 
 import pytest
-from worker_rig import Rig, check_right
+from batch_rig import NAME, ended, lines
+from worker_rig import Rig, check_right, drain, heard, text_of
 
 from handler.fakes import OwnedClock, ScriptedEngine
 from handler.retry import Retry
-from handler.store.memory import MemoryStore
+from handler.store.memory import Call, MemoryStore
 from handler.sweep import Limits, Sweep, Swept
 from pipeline.errors import NoAudio
 
@@ -125,14 +126,14 @@ def test_a_dry_run_tells_the_same(worked: Rig, bucket: MemoryStore) -> None:
     assert done.outputs == 4
 
 
-def test_nothing_old_costs_three_listings_more(rig: Rig, bucket: MemoryStore) -> None:
+def test_nothing_old_costs_four_listings_more(rig: Rig, bucket: MemoryStore) -> None:
     """Where no output is past its time, neither recordings nor markers are listed."""
     rig.drop("a.wav", SPEECH)
     rig.worker().run(drain=True)
     bucket.calls.clear()
     sweep(rig, 5)
     listed = [call.key for call in bucket.calls if call.verb == "LIST"]
-    assert listed[2:] == ["results/", "errors/", "progress/"]
+    assert listed[2:] == ["results/", "errors/", "progress/", ".dropscribe/v1/callbacks/done/"]
 
 
 def test_manifests_go_last(worked: Rig, bucket: MemoryStore) -> None:
@@ -189,3 +190,54 @@ def test_a_member_without_a_manifest_is_its_batchs(member: Rig, bucket: MemorySt
     member.clock.sleep(6 * DAY)
     sweep(member, 5)
     assert bucket.peek("results/calls.batch.jsonl/old.wav.json") is None
+
+
+def test_a_batch_that_is_gone(rig: Rig, bucket: MemoryStore, clock: OwnedClock) -> None:
+    """Of a batch whose file was moved away all outputs go, its own and its members': its manifest tells whose it is."""
+    rig.drop("a.wav", SPEECH)
+    rig.drop(NAME, lines({"key": "a.wav", "options": {"utt_split": 2}}))
+    drain(rig)
+    ended(rig)
+    bucket.delete(f"input/{NAME}")
+    clock.advance(10 * DAY)
+    assert [key for key in outputs(rig) if NAME in key] != []
+    sweep(rig, 5)
+    assert [key for key in outputs(rig) if NAME in key] == []
+
+
+@pytest.mark.parametrize("again", ["retried", "dropped again", "replaced"])
+def test_a_member_that_is_done_again_meanwhile(rig: Rig, bucket: MemoryStore, clock: OwnedClock, again: str) -> None:
+    """A batch's member whose new result goes with the old one, because its batch was done again while the sweep was at
+    it, is published again: its batch and itself lose their markers.
+    """
+    entry = {"key": "a.wav", "options": {"utt_split": 2}}
+    key, body = f"results/{NAME}/a.wav.json", SPEECH
+    rig.drop("a.wav", SPEECH)
+    rig.drop(NAME, lines(entry))
+    drain(rig)
+    clock.advance(10 * DAY)
+    done: list[str] = []
+
+    def meanwhile(call: Call, phase: str) -> None:
+        """Between the sweep's look at the result and its going."""
+        nonlocal body
+        if call.verb != "DELETE" or call.key != key or phase != "before" or done:
+            return
+        done.append(again)
+        if again == "retried":
+            list(Retry(rig.jobs()).all())
+        elif again == "dropped again":
+            rig.drop(NAME, lines({**entry, "options": {"utt_split": 3}}))
+        else:
+            body = b"somebody else talks"
+            rig.drop("a.wav", body)
+            rig.drop(NAME, lines(entry) + b"\n")
+        drain(rig)
+        ended(rig)
+
+    Sweep(bucket.client(meanwhile), rig.layout, side_by_side=1).run(Limits(results_ttl=5 * DAY))
+    assert done == [again]
+    assert rig.body(key) is None
+    drain(rig)
+    ended(rig)
+    assert heard(rig.json(key)) == text_of(body)

@@ -28,11 +28,6 @@ def bucket(clock: OwnedClock) -> MemoryStore:
     return MemoryStore(clock, BUCKET)
 
 
-@pytest.fixture
-def post(clock: OwnedClock) -> Post:
-    return Post(clock)
-
-
 class At:
     """Asks only when the answer is wanted, as late as can be."""
 

@@ -10,23 +10,19 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
-from worker_rig import Died, Mortal, Rig, check_right, heard, text_of
+from worker_rig import Rig, check_right, dies, heard, points, text_of
 
-from handler.fakes import OwnedClock, ScriptedEngine
-from handler.settings import Settings
-from handler.store.memory import MemoryStore
+from handler.fakes import ScriptedEngine
 from pipeline.errors import NoAudio
 from pipeline.plan import GENERATING_OUTPUT, TRANSCRIBING
 
 SCRIPT = Path(__file__).with_name("crash_points.py")
 SPEECH = b"somebody talks"
 HOPELESS = NoAudio("there is no sound in it").to_detail()
-MOST_POINTS = 60  # far more than any job has
 
 
 # ── real processes, real kills ───────────────────────────────────────────────────────────────────────────────────────
@@ -76,31 +72,6 @@ def test_killed_on_s3(s3_bucket: str, tmp_path: Path) -> None:
 
 
 # ── every point of other courses, in one process ─────────────────────────────────────────────────────────────────────
-
-
-@pytest.fixture
-def fresh(worker_settings: Settings) -> Callable[[], Rig]:
-    """Makes an empty bucket in memory, on a clock of its own."""
-
-    def make() -> Rig:
-        clock = OwnedClock()
-        return Rig(MemoryStore(clock), clock, worker_settings)
-
-    return make
-
-
-def points() -> Iterator[tuple[int, bool]]:
-    """(number of the mutating request, whether it is applied before the worker dies)."""
-    return itertools.product(range(1, MOST_POINTS), (False, True))
-
-
-def dies(rig: Rig, at: int, after: bool, engine: ScriptedEngine) -> bool:
-    """Drain with a worker that dies there; False if it came to its end before."""
-    try:
-        rig.worker(engine, store=Mortal(rig.store, at, after)).run(drain=True)
-    except Died:
-        return True
-    return False
 
 
 def test_dying_with_a_known_result(fresh: Callable[[], Rig]) -> None:

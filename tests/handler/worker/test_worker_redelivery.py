@@ -23,11 +23,6 @@ def bucket(clock: OwnedClock) -> MemoryStore:
     return MemoryStore(clock, BUCKET)
 
 
-@pytest.fixture
-def post(clock: OwnedClock) -> Post:
-    return Post(clock)
-
-
 def drain(rig: Rig, post: Post, engine: ScriptedEngine | None = None) -> ScriptedEngine:
     """A worker on the queue, until it is empty."""
     engine = engine or ScriptedEngine()

@@ -11,6 +11,7 @@ from worker_rig import Rig
 from bench.requests_per_job import (
     AGAIN,
     ALLOWED,
+    CAPTIONED,
     FIRST,
     HEADINGS,
     TOLD_AGAIN,
@@ -64,6 +65,7 @@ def test_the_documented_table_is_what_is_measured(measured: dict[str, Count]) ->
         (AGAIN, 6, 4),
         (WARM, 6, 3),
         (VOUCHED, 6, 4),
+        (CAPTIONED, 6 + 4, 3 + 2),
         (TOLD_FIRST, 7, 5 + 2),
         (TOLD_TWICE, 2, 0),
         (TOLD_AGAIN, 7, 3),

@@ -27,11 +27,6 @@ def bucket(clock: OwnedClock) -> MemoryStore:
     return MemoryStore(clock, BUCKET)
 
 
-@pytest.fixture
-def post(clock: OwnedClock) -> Post:
-    return Post(clock)
-
-
 def drain(rig: Rig, post: Post, engine: ScriptedEngine | None = None) -> ScriptedEngine:
     """A worker on the queue, until it is empty."""
     engine = engine or ScriptedEngine()
@@ -152,6 +147,43 @@ def test_an_idle_worker_on_a_queue(rig: Rig, post: Post, clock: OwnedClock) -> N
     worker.run(drain=False)
     assert sum(client.counts().values()) <= 3.1 * 60
     assert sum(client.counts().values()) + len(store.calls) <= 6 * 60
+
+
+def test_a_drain_ends_though_others_share_the_queue(rig: Rig, post: Post, clock: OwnedClock) -> None:
+    """Messages about another bucket, of which one comes back every 15 s, do not keep a drain going; nor do they end it
+    before what is ours, behind them, was heard.
+    """
+    shown = []
+
+    def seen(method: str, given: dict[str, Any], phase: str) -> None:
+        if method == "receive_message" and phase == "after":
+            shown.append(clock.monotonic())
+        if len(shown) > 200:
+            worker.stop.set()
+
+    rig.drop("a.wav", BODY)
+    post.send(told("input/x.wav", bucket="theirs"))
+    worker = rig.worker(source=post.source(client=post.client(seen)))
+    assert not worker.run(drain=True).completed  # nothing of ours yet
+    post.send(told("input/y.wav", bucket="theirs"), told("input/a.wav"))
+    worker = rig.worker(source=post.source(client=post.client(seen)))
+    assert worker.run(drain=True).completed == 1
+    assert len(shown) < 20
+    assert post.left == [told("input/x.wav", bucket="theirs"), told("input/y.wav", bucket="theirs")]
+
+
+def test_a_drain_is_as_patient_as_it_is_told(rig: Rig, post: Post, clock: OwnedClock) -> None:
+    """DROPSCRIBE_DRAIN_SECONDS may be longer than the longest poll of SQS."""
+    started = clock.monotonic()
+
+    def late(method: str, given: dict[str, Any], phase: str) -> None:
+        due = method == "receive_message" and phase == "before" and clock.monotonic() - started >= 40
+        if due and rig.body("input/a.wav") is None:
+            rig.drop("a.wav", BODY)
+            post.send(told("input/a.wav"))
+
+    rig.worker(source=post.source(client=post.client(late)), drain_seconds=60).run(drain=True)
+    check_right(rig, "a.wav", BODY)
 
 
 def test_a_drain_of_a_silent_queue_fails(rig: Rig, post: Post) -> None:

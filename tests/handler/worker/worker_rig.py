@@ -6,12 +6,14 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from handler.callbacks.courier import Courier
 from handler.child import Engine
 from handler.clock import Clock
 from handler.errors import NotFound
@@ -26,8 +28,11 @@ from handler.watch import Candidate
 from handler.worker import Worker
 from handler.worker.beside import Beside, in_turn
 from handler.worker.heart import Heart, thread_heart
+from handler.worker.loop import MakeCourier
+from handler.worker.retention import Aside, inline_aside
 
 MUTATING = ("put", "upload", "delete")
+MOST_POINTS = 90  # far more requests than any course of a few inputs has
 
 
 @dataclass
@@ -51,7 +56,9 @@ class Rig:
         clock: Clock | None = None,
         source: Source | None = None,
         heart: Heart = thread_heart,
+        courier: MakeCourier = Courier,
         beside: Beside = in_turn,
+        aside: Aside = inline_aside,
         **changes: Any,
     ) -> Worker:
         """One more worker, under a name of its own. ``changes``: of its settings."""
@@ -64,7 +71,9 @@ class Rig:
             name=f"worker-{self.made}",
             source=source,
             heart=heart,
+            courier=courier,
             beside=beside,
+            aside=aside,
         )
 
     def drop(self, key: str, body: bytes) -> None:
@@ -236,6 +245,20 @@ class Mortal:
             act()
             self.kill()
         return act()
+
+
+def points() -> Iterator[tuple[int, bool]]:
+    """(number of the mutating request, whether it is applied before the worker dies)."""
+    return itertools.product(range(1, MOST_POINTS), (False, True))
+
+
+def dies(rig: Rig, at: int, after: bool, engine: ScriptedEngine) -> bool:
+    """Drain with a worker that dies there; False if it came to its end before."""
+    try:
+        rig.worker(engine, store=Mortal(rig.store, at, after)).run(drain=True)
+    except Died:
+        return True
+    return False
 
 
 def _die() -> None:

@@ -156,6 +156,27 @@ def test_language_is_reported_only_when_it_was_asked_for() -> None:
     assert [one["parameter"] for one in _parsed(silent, asked)["metadata"]["warnings"]] == ["detect_language"]
 
 
+def test_languages_of_several_are_in_words_and_alternative() -> None:
+    """language=multi: each word has its own, ``languages`` has them by how many words they have; of silence, none."""
+    spoken = tuple(
+        word(text, n * 1.0).model_copy(update={"language": code})
+        for n, (text, code) in enumerate([("Hola,", "es"), ("well,", "en"), ("then.", "en"), ("Ja.", "de")])
+    )
+    (channel,) = _parsed(transcript(spoken, language=None), Options(language="multi"))["results"]["channels"]
+    assert channel["alternatives"][0]["languages"] == ["en", "es", "de"]
+    assert list(channel["alternatives"][0]) == ["transcript", "confidence", "languages", "words", "paragraphs"]
+    assert [one["language"] for one in channel["alternatives"][0]["words"]] == ["es", "en", "en", "de"]
+    assert "detected_language" not in channel
+    (silent,) = _parsed(transcript((), language=None), Options(language="multi"))["results"]["channels"]
+    assert silent["alternatives"][0]["languages"] == []
+
+
+def test_a_speaker_in_one_channel_is_one_in_all() -> None:
+    """deepgram-captions goes by the first word that it sees: with speakers anywhere, every word has one."""
+    results = _parsed(transcript((word("One.", 0.0, 3),), (word("Two.", 1.0),)))["results"]
+    assert [channel["alternatives"][0]["words"][0]["speaker"] for channel in results["channels"]] == [0, 0]
+
+
 def test_metadata_has_what_was_given_and_nothing_empty() -> None:
     """Tags, extra and warnings stand in the metadata when there are any, each warning once, in a fixed order."""
     own = Warning(parameter="keywords", type="unsupported_value", message="…")
@@ -233,6 +254,11 @@ def test_making_results_takes_little_more_memory_than_they_have_bytes() -> None:
         (b'"word":"hi"', b'"word":"Hi"'),
         (b'"transcript":"Hi."', b'"transcript":"Ho."'),
         (b'{"metadata"', b'{"request_id":"x","metadata"'),
+        (b'"transcript":"Hi."', b'"transcript":"Hi.","languages":["en"]'),
+        (b'"alternatives"', b'"detected_language":5,"alternatives"'),
+        (b'"alternatives"', b'"search":[{"query":"x","hits":[{"start":0.1}]}],"alternatives"'),
+        (b'"request_id":"9609ff73', b'"request_id":"9609FF73'),
+        (b'"num_words":1', b'"num_words":-1'),
     ],
 )
 def test_the_contract_notices(old: bytes, new: bytes) -> None:

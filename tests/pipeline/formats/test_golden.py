@@ -1,75 +1,100 @@
 """From ``words`` alone, utterances and paragraphs must equal those that Deepgram itself made."""
 
-import json
+from collections import Counter
+from collections.abc import Callable
 from typing import Any
+from uuid import UUID
 
 import pytest
 
-from pipeline.formats.numbers import number
-from pipeline.formats.paragraphs import Paragraph, paragraphs, transcript
+from pipeline.formats.deepgram import results_part
+from pipeline.formats.paragraphs import paragraphs, transcript
 from pipeline.formats.utterances import utterances
 from pipeline.formats.words import ResultWord
+from pipeline.options import Options
+from pipeline.types import ChannelTranscript, MediaInfo, Transcript, Word
 from tests.pipeline.formats import real_responses
+from tests.pipeline.formats.transcripts import MODEL
 
-WITH_UTTERANCES = ["dg_speakers.json", "dg_utterances.json"]
-WITH_PARAGRAPHS = ["dg_speakers.json", "dg_speakers_no_utterances.json", "dg_utterances.json", "go_bfae00.json"]
+# What a response is the golden rule for: it has utterances, or paragraphs, and words that they are made of.
+WITH_UTTERANCES = [name for name in real_responses.NAMES if "utterances" in real_responses.results(name)]
+WITH_PARAGRAPHS = [name for name in real_responses.NAMES if "paragraphs" in real_responses.alternative(name)]
+
+
+def _made(name: str) -> Any:
+    """Results made from nothing but the words of a response, in the form of `real_responses.literally`."""
+    heard = tuple(
+        Word(text=one.text, start=one.start, end=one.end, confidence=one.confidence, speaker=one.speaker,
+             speaker_confidence=one.speaker_confidence)
+        for one in real_responses.words(name)
+    )  # fmt: skip
+    media = MediaInfo(duration=1.0, channels=1, container="wav", codec="pcm_s16le")
+    made = Transcript(media=media, channels=(ChannelTranscript(words=heard),), punctuated=True, model=MODEL)
+    return real_responses.literally(results_part(made, Options(), "seed").decode())
+
+
+def test_golden_responses_are_there() -> None:
+    """Two responses with utterances and four with paragraphs: an empty comparison cannot pass."""
+    assert WITH_UTTERANCES == ["dg_speakers.json", "dg_utterances.json"]
+    assert WITH_PARAGRAPHS == [
+        "dg_speakers.json", "dg_speakers_no_utterances.json", "dg_utterances.json", "go_bfae00.json",
+    ]  # fmt: skip
+    for name in {
+        *WITH_UTTERANCES,
+        *WITH_PARAGRAPHS,
+    }:  # consistent with themselves: the same words in all of their parts
+        alternative = real_responses.alternative(name)
+        spoken = [word for one in real_responses.results(name).get("utterances", ()) for word in one["words"]]
+        assert spoken in ([], alternative["words"]), name
+        parts = alternative["paragraphs"]["paragraphs"]
+        assert sum(one["num_words"] for one in parts) == len(alternative["words"]), name
 
 
 @pytest.mark.parametrize("name", WITH_UTTERANCES)
-def test_utterances_are_deepgrams(name: str) -> None:
-    """Boundaries, times, confidences to the last digit, transcripts, speakers: all as in the response but the id."""
-    words = real_responses.words(name)
-    raw = real_responses.alternative(name)["words"]
-    made = [
-        {
-            "start": number(one.start),
-            "end": number(one.end),
-            "confidence": number(one.confidence),
-            "channel": 0,
-            "transcript": one.transcript,
-            "words": raw[one.first : one.stop],
-            **({} if one.speaker is None else {"speaker": one.speaker}),
-        }
-        for one in utterances(words, 0.8)
-    ]
-    real = json.loads(real_responses.text(name))["results"]["utterances"]
-    for one in real:
-        del one["id"]
-        for part in ("start", "end", "confidence"):
-            one[part] = number(one[part])
-    assert made == real
-
-
-def test_every_boundary_is_found_and_none_is_invented() -> None:
-    """The 26 boundaries of the responses, by count, so that an empty comparison cannot pass."""
-    assert sum(len(list(utterances(real_responses.words(name), 0.8))) - 1 for name in WITH_UTTERANCES) == 26
+def test_utterances_are_deepgrams(name: str, record_property: Callable[[str, object], None]) -> None:
+    """Boundaries, times, confidences, transcripts, words and speakers, in the order of the keys and to the last digit:
+    all as the response has them, but for the random ids.
+    """
+    real, ours = real_responses.literally(real_responses.text(name))["results"]["utterances"], _made(name)["utterances"]
+    record_property("utterance boundaries", len(real) - 1)
+    assert [list(one) for one in ours] == [list(one) for one in real]
+    for one in (*real, *ours):
+        assert str(UUID(one.pop("id")))
+    assert real_responses.written(ours) == real_responses.written(real)
 
 
 @pytest.mark.parametrize("name", WITH_PARAGRAPHS)
-def test_paragraphs_are_deepgrams(name: str) -> None:
-    """Sentences, paragraphs, speakers and the labelled transcript: all as in the response."""
-    found = list(paragraphs(real_responses.words(name)))
-    made = {"transcript": transcript(found), "paragraphs": [_as_dict(one) for one in found]}
-    assert made == _rewritten(real_responses.alternative(name)["paragraphs"])
+def test_paragraphs_are_deepgrams(name: str, record_property: Callable[[str, object], None]) -> None:
+    """Sentences, paragraphs, speakers and the labelled transcript, in the order of the keys and to the last digit: all
+    as the response has them.
+    """
+    real = real_responses.literally(real_responses.text(name))["results"]["channels"][0]["alternatives"][0][
+        "paragraphs"
+    ]
+    ours = _made(name)["channels"][0]["alternatives"][0]["paragraphs"]
+    record_property("sentence boundaries", sum(len(one["sentences"]) for one in real["paragraphs"]) - 1)
+    assert real_responses.written(ours) == real_responses.written(real)
 
 
-def _as_dict(one: Paragraph) -> dict[str, Any]:
-    return {
-        "sentences": [{"text": s.text, "start": number(s.start), "end": number(s.end)} for s in one.sentences],
-        **({} if one.speaker is None else {"speaker": one.speaker}),
-        "num_words": one.num_words,
-        "start": number(one.start),
-        "end": number(one.end),
-    }
-
-
-def _rewritten(value: Any) -> Any:
-    """Floats as text, so that float32 and double compare."""
-    if isinstance(value, dict):
-        return {name: _rewritten(part) for name, part in value.items()}
-    if isinstance(value, list):
-        return [_rewritten(part) for part in value]
-    return number(value) if isinstance(value, float) else value
+def test_every_boundary_is_found_and_none_is_invented() -> None:
+    """The boundaries of all responses by count, ours and theirs, printed with -s: 26 between utterances, 20 between
+    paragraphs, 58 between sentences.
+    """
+    found = Counter[str]()
+    for name in WITH_UTTERANCES:
+        real = real_responses.results(name)["utterances"]
+        starts = [[float(one["start"]) for one in part][1:] for part in (real, _made(name)["utterances"])]
+        assert starts[0] == starts[1]
+        found["utterances"] += len(starts[1])
+    for name in WITH_PARAGRAPHS:
+        real = real_responses.alternative(name)["paragraphs"]["paragraphs"]
+        ours = _made(name)["channels"][0]["alternatives"][0]["paragraphs"]["paragraphs"]
+        for parts in (real, ours):
+            assert len(parts) == len(real)
+        found["paragraphs"] += len(ours) - 1
+        found["sentences"] += sum(len(one["sentences"]) for one in ours) - 1
+    print("golden: boundaries of", ", ".join(f"{kind} {count}" for kind, count in sorted(found.items())))
+    assert found == {"utterances": 26, "paragraphs": 20, "sentences": 58}
 
 
 def _at(start: float, text: str = "a", speaker: int | None = None, end: float | None = None) -> ResultWord:
