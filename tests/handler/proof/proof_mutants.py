@@ -144,7 +144,7 @@ MUTANTS = (
     Mutant(
         "a-lower-token-overwrites-a-manifest",
         "progress.py",
-        "        return mine.token > theirs.token or (mine.token == theirs.token and not theirs.terminal)\n",
+        "        return mine.token > theirs.token\n",
         "        return True\n",
     ),
     Mutant(
