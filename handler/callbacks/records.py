@@ -30,13 +30,8 @@ class Try(Frozen):
     outcome: str
 
 
-class Delivery(Frozen):
-    """``callbacks/pending/<name>.json``: what is to be sent where. Written by create and swap only.
-
-    ``output``: the key, in the bucket, of what is sent; ``sha256`` of its bytes. ``attempts`` counts those begun.
-    ``worker`` has it for ``lease_seconds`` from the object's last write; None: nobody has. ``not_before``: epoch
-    seconds on the store's clock. ``given_up``: why nothing is sent any more.
-    """
+class _Sent(Frozen):
+    """``output``: the key, in the bucket, of what is sent; ``sha256`` of its bytes."""
 
     format: Literal[1] = 1
     sid: str
@@ -46,6 +41,15 @@ class Delivery(Frozen):
     method: Literal["POST", "PUT"]
     output: str
     sha256: str
+
+
+class Delivery(_Sent):
+    """``callbacks/pending/<name>.json``: what is to be sent where. Written by create and swap only.
+
+    ``attempts`` counts those begun. ``worker`` has it for ``lease_seconds`` from the object's last write; None: nobody
+    has. ``not_before``: epoch seconds on the store's clock. ``given_up``: why nothing is sent any more.
+    """
+
     created_at: str
     worker: str | None = None
     lease_seconds: float
@@ -64,17 +68,9 @@ class Delivery(Frozen):
         return (*self.tries, one)[-KEPT_TRIES:]
 
 
-class Delivered(Frozen):
+class Delivered(_Sent):
     """``callbacks/done/<name>.json``: how a delivery ended. ``url`` without what may be secret in it."""
 
-    format: Literal[1] = 1
-    sid: str
-    key: str
-    request_id: str
-    url: str
-    method: Literal["POST", "PUT"]
-    output: str
-    sha256: str
     outcome: Fate
     reason: str = ""
     attempts: int

@@ -233,10 +233,10 @@ class Inputs:
             if own_model:
                 raise
             return self._trouble(noticed, subscriber, error)
-        except (StoreError, Interrupted) as error:
-            if not isinstance(error, AccessDenied):
-                raise
+        except AccessDenied as error:
             return self._trouble(noticed, subscriber, error)
+        except (StoreError, Interrupted):
+            raise
         except (HandlerError, PipelineError) as error:
             return self._trouble(noticed, subscriber, error)
         try:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from hypothesis import settings
@@ -30,14 +32,12 @@ class AStore(RuleBasedStateMachine):
 
     store: Store
     folder: Path
-
-    def make(self) -> Store:
-        raise NotImplementedError
+    make: ClassVar[Callable[[Path], Store]]  # gives an empty store; the folder is there for it
 
     @initialize()
     def begin(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="proof-"))
-        self.store = self.make()
+        self.store = type(self).make(self.folder)
         self.model: dict[str, bytes] = {}
         self.etags: dict[str, dict[str, bytes]] = {}  # key → ETag → the body it was given for
         self.seen: dict[str, tuple[Info, bytes]] = {}
@@ -133,13 +133,11 @@ class AStore(RuleBasedStateMachine):
 
 
 class AMemoryStore(AStore):
-    def make(self) -> Store:
-        return MemoryStore(VirtualClock())
+    make = staticmethod(lambda folder: MemoryStore(VirtualClock()))
 
 
 class AFolderStore(AStore):
-    def make(self) -> Store:
-        return FolderStore(self.folder / "bucket", SystemClock(), settle_seconds=0)
+    make = staticmethod(lambda folder: FolderStore(folder / "bucket", SystemClock(), settle_seconds=0))
 
 
 @pytest.mark.parametrize("machine", [AMemoryStore, AFolderStore])

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from queue_rig import BUCKET, Post, told
-from worker_rig import Crash, Died, Mortal, Rig, at, check_right, give_up
+from worker_rig import Crash, Died, Mortal, Rig, at, check_right, drain, give_up
 
 from handler.fake_sqs import SqsError
 from handler.fakes import OwnedClock, ScriptedEngine
@@ -21,13 +21,6 @@ BODY = b"a recording"
 @pytest.fixture
 def bucket(clock: OwnedClock) -> MemoryStore:
     return MemoryStore(clock, BUCKET)
-
-
-def drain(rig: Rig, post: Post, engine: ScriptedEngine | None = None) -> ScriptedEngine:
-    """A worker on the queue, until it is empty."""
-    engine = engine or ScriptedEngine()
-    rig.worker(engine, source=post.source()).run(drain=True)
-    return engine
 
 
 # ── jobs of others, failures, deaths ─────────────────────────────────────────────────────────────────────────────────
@@ -57,7 +50,7 @@ def test_a_busy_jobs_message_comes_back(rig: Rig, post: Post, clock: OwnedClock)
     record = rig.record()
     assert (record.state, record.attempts, record.takeovers) == ("done", 0, 0)
     clock.advance(100)
-    drain(rig, post, second)
+    drain(rig, second, post.source())
     assert not post.left
     assert second.jobs == 0
 
@@ -69,7 +62,7 @@ def test_a_failed_attempts_message_stays(rig: Rig, post: Post, clock: OwnedClock
     rig.drop("a.wav", BODY)
     post.send(told("input/a.wav"))
     failing: list[ErrorDetail | None] = [EngineFailure("it crashed").to_detail()] * 2
-    engine = drain(rig, post, ScriptedEngine(failures=failing))
+    engine = drain(rig, ScriptedEngine(failures=failing), post.source())
     assert engine.jobs == 3
     assert rig.record().attempts == 2
     check_right(rig, "a.wav", BODY)
@@ -87,7 +80,7 @@ def test_redelivery_after_a_death(rig: Rig, post: Post, clock: OwnedClock) -> No
         rig.worker(at("transcribing", give_up), source=post.source(client=client)).run(drain=True)
     assert post.left
     clock.advance(100)
-    drain(rig, post)
+    drain(rig, source=post.source())
     check_right(rig, "a.wav", BODY)
     assert rig.record().takeovers == 1
     assert not post.left
@@ -116,7 +109,7 @@ def test_a_death_at_every_write(rig: Rig, post: Post, clock: OwnedClock, request
     except Died:
         assert post.left or rig.settled("a.wav")
     clock.advance(200)
-    drain(rig, post)
+    drain(rig, source=post.source())
     check_right(rig, "a.wav", BODY)
     assert not post.left
 
@@ -143,7 +136,7 @@ def test_a_model_that_does_not_load_gives_messages_back(rig: Rig, post: Post) ->
     with pytest.raises(ModelUnavailable):
         rig.worker(engine, source=post.source()).run(drain=True)
     assert post.sqs.hidden(post.url) == [0]
-    drain(rig, post)
+    drain(rig, source=post.source())
     check_right(rig, "a.wav", BODY)
 
 
@@ -208,7 +201,7 @@ def test_a_job_of_more_than_twelve_hours(
     assert "12 hours" in caplog.text
     check_right(rig, "a.wav", BODY)
     clock.advance(100)
-    drain(rig, post)
+    drain(rig, source=post.source())
     assert not post.left
     record = rig.record()
     assert (record.attempts, record.takeovers) == (0, 0)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from queue_rig import BUCKET, Post, told
-from worker_rig import Rig, check_right
+from worker_rig import Rig, check_right, drain
 
 from handler.clock import SystemClock
 from handler.errors import Unavailable
@@ -25,13 +25,6 @@ BODY = b"a recording"
 @pytest.fixture
 def bucket(clock: OwnedClock) -> MemoryStore:
     return MemoryStore(clock, BUCKET)
-
-
-def drain(rig: Rig, post: Post, engine: ScriptedEngine | None = None) -> ScriptedEngine:
-    """A worker on the queue, until it is empty."""
-    engine = engine or ScriptedEngine()
-    rig.worker(engine, source=post.source()).run(drain=True)
-    return engine
 
 
 # ── what an event leads to ───────────────────────────────────────────────────────────────────────────────────────────
@@ -70,7 +63,7 @@ def test_an_event_is_not_believed(rig: Rig, post: Post) -> None:
     keys = ["input/gone.wav", "input/folder/", "input/.part", "results/a.wav.json", "input/options.json", "elsewhere"]
     post.send(told(*keys), *[told(key) for key in keys])
     before = rig.keys("")
-    engine = drain(rig, post)
+    engine = drain(rig, source=post.source())
     assert not post.left
     assert engine.jobs == 0
     assert [key for key in rig.keys("") if not key.startswith(".dropscribe/v1/stats/")] == before
@@ -81,7 +74,7 @@ def test_one_message_of_many_records(rig: Rig, post: Post) -> None:
     for name in ("a.wav", "b.wav", "c.wav"):
         rig.drop(name, name.encode())
     post.send(told("input/a.wav", "input/b.wav", "input/c.wav"))
-    drain(rig, post)
+    drain(rig, source=post.source())
     for name in ("a.wav", "b.wav", "c.wav"):
         check_right(rig, name, name.encode())
     assert not post.left

@@ -145,10 +145,10 @@ def at(stage: str, act: Callable[[], object]) -> ScriptedEngine:
     return ScriptedEngine(between=between)
 
 
-def drain(rig: Rig, engine: ScriptedEngine | None = None) -> ScriptedEngine:
-    """See everything in the bucket to its end."""
+def drain(rig: Rig, engine: ScriptedEngine | None = None, source: Source | None = None) -> ScriptedEngine:
+    """See everything in the bucket to its end; with a ``source``, what that tells."""
     engine = engine or ScriptedEngine()
-    rig.worker(engine).run(drain=True)
+    rig.worker(engine, source=source).run(drain=True)
     return engine
 
 

@@ -27,7 +27,7 @@ def _spelled(number: int) -> list[str]:
         return [_SMALL[number]]
     if number < 100:
         return [_TENS[number // 10 - 2], *([_SMALL[number % 10]] if number % 10 else [])]
-    raise NotImplementedError(f"{number}: no response has had one")
+    raise ValueError(f"{number} is in a response now: say how it is spelled")
 
 
 def _said(word: ResultWord) -> list[Word]:
