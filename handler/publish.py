@@ -115,20 +115,7 @@ class Publisher:
             began = self._clock.monotonic()
             if verdict == "written":
                 manifest = ending.manifest(record.committed_at, status="completed", result=key, outputs=outputs)
-                told = self._last_manifest(ending, manifest, writer)
-                if told.newer is not None and ending.is_before(told.newer):
-                    return "older"
-                if told.newer is not None and told.newer.source_id != subscriber.sid:  # what lies there is not ours
-                    self.cancelled(ending, writer)
-                    return "superseded"
-                # An input that was never reported on has no error; of any other, one may lie there from before.
-                reported = told.replaced is not None or told.newer is not None
-                if record.failures or reported:
-                    self._store.delete(self._layout.error_key(subscriber.key))
-                if record.failures:  # it may have been dead, until the same bytes were dropped again
-                    self._store.delete(self._layout.dead_key(record.jid))
-                if reported and not self._tidied(ending, set(outputs.values())):
-                    return "older"
+                verdict = self._shown(ending, manifest, record, writer)
         except BadKey as error:
             return self._unpublishable(ending, error)
         if verdict == "written":
@@ -137,6 +124,21 @@ class Publisher:
         if verdict == "superseded":
             self.cancelled(ending, writer)
         return verdict
+
+    def _shown(self, ending: Ending, manifest: Manifest, record: JobRecord, writer: ManifestWriter | None) -> Verdict:
+        """The outputs lie there: the last manifest says so, and what earlier ends left beside them goes."""
+        told = self._last_manifest(ending, manifest, writer)
+        if told.newer is not None and ending.is_before(told.newer):
+            return "older"
+        if told.newer is not None and told.newer.source_id != ending.subscriber.sid:  # what lies there is not ours
+            return "superseded"
+        # An input that was never reported on has no error; of any other, one may lie there from before.
+        reported = told.replaced is not None or told.newer is not None
+        if record.failures or reported:
+            self._store.delete(self._layout.error_key(ending.subscriber.key))
+        if record.failures:  # it may have been dead, until the same bytes were dropped again
+            self._store.delete(self._layout.dead_key(record.jid))
+        return "written" if not reported or self._tidied(ending, set(manifest.outputs.values())) else "older"
 
     def failed(
         self, ending: Ending, error: ErrorDetail, *, dead: JobRecord | None = None, writer: ManifestWriter | None = None
