@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 from pydantic import ValidationError
 
 from handler.batches.plan import stored_plan
 from handler.errors import NotFound
 from handler.layout import Layout, member_key
-from handler.overview import READERS
-from handler.progress import parse_manifest
+from handler.overview import READERS, read_manifest
 from handler.store.base import Store
 from handler.types import BatchResult, Manifest, Outcome, Source
 
@@ -31,18 +31,12 @@ class AnInput:
 
 def own_members(store: Store, layout: Layout, batch_key: str) -> Iterator[Manifest]:
     """The manifests of members with options, of every version of the batch: those that somebody began. A GET each."""
-
-    def read(key: str) -> Manifest | None:
-        try:
-            manifest = parse_manifest(store.get(key).body)
-        except NotFound:
-            return None
-        return manifest if manifest is not None and layout.progress_key(manifest.key) == key else None
-
     keys = [info.key for info in store.list(layout.progress + member_key(batch_key, ""))]
-    if keys:
+    names = [key.removeprefix(layout.progress).removesuffix(".json") for key in keys if key.endswith(".json")]
+    if names:
         with ThreadPoolExecutor(READERS) as readers:
-            yield from (manifest for manifest in readers.map(read, keys) if manifest is not None)
+            manifests = readers.map(partial(read_manifest, store, layout), names)
+            yield from (m for name, m in zip(names, manifests, strict=True) if m is not None and m.key == name)
 
 
 def members_again(store: Store, layout: Layout, batch: Source, ended: Collection[Outcome]) -> Iterator[AnInput]:

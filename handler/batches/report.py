@@ -15,6 +15,7 @@ from handler.batches.standing import Standing
 from handler.clock import Clock
 from handler.errors import NotFound, StoreError
 from handler.layout import CALLBACK_OPTIONS, Layout, job_id_of, member_key
+from handler.overview import READERS
 from handler.progress import parse_manifest, write_manifest
 from handler.publish import GONE, Publisher
 from handler.settled import read_marker
@@ -33,7 +34,6 @@ from pipeline.errors import ErrorDetail, sentence
 from pipeline.formats.deepgram import error_part
 from pipeline.formats.times import iso_time
 
-READERS = 8  # markers read side by side at the end of a large batch
 _LARGE = 100  # members
 DELETED = "the recording was deleted"
 BATCH_GONE = "the batch was deleted or replaced by another version"
@@ -213,14 +213,16 @@ class Reporter:
 
     def _cancel_member(self, key: str, sid: str) -> None:
         try:
-            manifest = parse_manifest(self._store.get(self._layout.progress_key(key)).body)
+            found = self._store.get(self._layout.progress_key(key))
         except NotFound:
             return
+        manifest, at = parse_manifest(found.body), iso_time(found.store_time)
         if manifest is None or manifest.source_id != sid or manifest.terminal:
             return
-        end = {"status": "cancelled", "stage": "cancelled", "message": f"Cancelled: {GONE}.", "eta_seconds": None}
+        end = {"status": "cancelled", "stage": "cancelled", "message": f"Cancelled: {GONE}."}
+        rest = {"eta_seconds": None, "partial": None, "updated_at": at, "finished_at": at}
         write_manifest(
-            self._store, self._layout, self._clock, manifest.model_copy(update=end), etag=None,
+            self._store, self._layout, self._clock, manifest.model_copy(update={**end, **rest}), etag=None,
             is_current=lambda: False,
         )  # fmt: skip
 

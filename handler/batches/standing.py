@@ -79,8 +79,8 @@ class Standing:
 
     def unfinished(self) -> Iterator[tuple[str, str]]:
         """(key of its outputs, sid) of each member with options that is there and not settled."""
-        for place, (key, sid) in enumerate((key, sid) for key, _, sid in self.members()):
-            if sid is not None and self._options(place) is not None and not self._flags[place] & _SETTLED:
+        for place, (key, options, sid) in enumerate(self.members()):
+            if sid is not None and options is not None and not self._flags[place] & _SETTLED:
                 yield member_key(self.batch.key, key), sid
 
     def prefixes(self) -> tuple[str, ...]:

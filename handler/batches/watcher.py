@@ -11,6 +11,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from handler.batches.plan import freeze, stored_plan
 from handler.batches.report import Reporter
@@ -67,7 +68,7 @@ class Batches:
         self._publisher = Publisher(store, layout, clock)
         self._reporter = Reporter(store, layout, clock, self._publisher, worker)
         self._open: dict[str, _Open] = {}
-        self._trouble: Counter[str] = Counter()  # sid → looks in a row that were refused
+        self._trouble: Counter[str] = Counter()  # sid → looks that were refused, all told
         self._hopeless: dict[str, ErrorDetail] = {}  # sid → why it cannot be
         self._not_before: dict[str, float] = {}  # sid → monotonic seconds
         self._ended: set[str] = set()  # sids that a listing from before may still show as unsettled
@@ -156,10 +157,10 @@ class Batches:
         before = len(self._open)
         present = {candidate.sid for candidate in seen.batches}
         for candidate in seen.batches:
-            self._safely(candidate.source, self._open_new)
+            self._safely(candidate.source, partial(self._open_new, candidate.source))
         for sid in self._orphans(present):
             self._open_orphan(sid)
-        for forgotten in [sid for sid in self._not_before if sid not in present]:
+        for forgotten in [sid for sid in self._not_before if sid not in present and sid not in self._open]:
             del self._not_before[forgotten]
             self._trouble.pop(forgotten, None)
             self._hopeless.pop(forgotten, None)
@@ -205,12 +206,11 @@ class Batches:
         present = {candidate.sid for candidate in seen.batches}
         for sid, one in list(self._open.items()):
             if self._settled.has(sid):
-                self._safely(one.standing.batch, lambda _, one=one: self._tidy(one))  # type: ignore[misc]
-                self._open.pop(sid, None)
+                self._safely(one.standing.batch, partial(self._tidy, one))
             elif sid in present:
-                self._safely(one.standing.batch, lambda _, one=one: self._tell_or_end(one, started))  # type: ignore[misc]
+                self._safely(one.standing.batch, partial(self._tell_or_end, one, started))
             else:
-                self._safely(one.standing.batch, lambda _, one=one: self._end_if_gone(one))  # type: ignore[misc]
+                self._safely(one.standing.batch, partial(self._end_if_gone, one))
         self.pending = bool(self._open) or any(sid not in self._ended for sid in present)
         self._ended &= present
         self._settled = SettledIds()  # may be large
@@ -256,7 +256,9 @@ class Batches:
         """Somebody else has settled it. Where that was a person who cancelled it, the manifests do not say so yet."""
         marker = read_marker(self._store, self._layout, one.standing.batch.sid)
         if marker is not None and marker.outcome == "cancelled":
-            self._reporter.cancel(one.standing, marker.reason)
+            with contextlib.suppress(BadKey):  # a store that cannot hold a manifest has none to end
+                self._reporter.cancel(one.standing, marker.reason)
+        del self._open[one.standing.batch.sid]
 
     def _end_if_gone(self, one: _Open) -> None:
         batch = one.standing.batch
@@ -276,12 +278,12 @@ class Batches:
 
     # ── trouble ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _safely(self, batch: Source, act: Callable[[Source], None]) -> None:
+    def _safely(self, batch: Source, act: Callable[[], None]) -> None:
         """Whatever goes wrong with one batch is that batch's affair."""
         if self._clock.monotonic() < self._not_before.get(batch.sid, 0.0):
             return
         try:
-            act(batch)
+            act()
         except NotFound:
             log.info("%s: deleted meanwhile", batch.key)
         except Changed as error:

@@ -9,6 +9,7 @@ again for each redirect.
 from __future__ import annotations
 
 import base64
+import dataclasses
 import ipaddress
 import re
 import socket
@@ -124,15 +125,12 @@ def check(target: Target, allow: AllowList, resolve: Resolve) -> Target:
             raise CallbackRefused(f"the callback's URL was refused: {reason}")
     if not found:
         raise OSError("the name has no address")
-    return Target(
-        target.scheme, target.host, target.port, target.path, target.authorization, tuple(dict.fromkeys(found))
-    )
+    return dataclasses.replace(target, addresses=tuple(dict.fromkeys(found)))
 
 
 def system_resolve(host: str, port: int) -> list[str]:
     """The machine's own resolver. OSError."""
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys(str(entry[4][0]) for entry in found))
+    return [str(entry[4][0]) for entry in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
 
 
 def _host(text: str) -> str:

@@ -12,10 +12,10 @@ from typing import Literal
 from handler.callbacks.records import parse_delivered, parse_delivery, shown
 from handler.errors import NotFound
 from handler.layout import Layout
+from handler.overview import READERS
 from handler.store.base import Store
 from pipeline.types import Frozen
 
-READERS = 8
 _SID = 64  # digits at the beginning of a delivery's name
 
 

@@ -34,7 +34,6 @@ from handler.store.opening import event_keys
 from handler.store.probe import probe
 from handler.worker import Tally, Worker
 from handler.worker.beside import in_turn, side_by_side
-from handler.worker.retention import thread_aside
 from pipeline.catalog import AUTO, HUB, SUGGESTED, Model, fetch_command, resolve
 from pipeline.errors import ModelUnavailable
 
@@ -114,7 +113,7 @@ def be_a_worker(
             stop=threading.Event(),
             source=hears,
             beside=in_turn if folder_of(opened.store) is not None else side_by_side,
-            aside=thread_aside,
+            aside=side_by_side,
         )
         _say_hello(opened, worker, found, drain)
         tally = _run(worker, drain, runtime.clock, opened.settings.stop_seconds)

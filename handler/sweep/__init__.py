@@ -53,9 +53,9 @@ class Sweep:
             gone = references.would_go(shelves, limits)
         else:
             gone = references.clear_out(self._store, shelves, limits, self._hands)
-        removed = self._outputs(limits.results_ttl, dry_run) if limits.results_ttl is not None else []
+        removed: list[Info] = []
         if limits.results_ttl is not None:
-            removed += self._delivered(limits.results_ttl, dry_run)
+            removed = self._outputs(limits.results_ttl, dry_run) + self._delivered(limits.results_ttl, dry_run)
         return Swept(
             dry_run=dry_run,
             references=len(gone.references),

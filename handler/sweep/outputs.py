@@ -9,17 +9,16 @@ the prefixes is not ours to remove.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from handler.batches.plan import member_sid
 from handler.errors import NotFound
 from handler.layout import BATCH_SUFFIX, Layout, batch_of, is_batch, member_key
-from handler.progress import parse_batch_manifest, parse_manifest
+from handler.overview import read_batch_manifest, read_manifest
 from handler.store.base import Info, Store
 from handler.sweep.hands import Hands, delete_unchanged, store_now
 from handler.sweep.limits import GRACE_SECONDS
-from handler.types import BatchManifest, Manifest
 
 log = logging.getLogger(__name__)
 
@@ -122,13 +121,7 @@ def _owners(store: Store, layout: Layout, names: set[str], hands: Hands) -> dict
 
 def _told_by(store: Store, layout: Layout, key: str) -> str | None:
     """The sid that a manifest speaks of; None without one of ours."""
-    parse: Callable[[bytes], Manifest | BatchManifest | None] = (
-        parse_batch_manifest if is_batch(key) else parse_manifest
-    )
-    try:
-        manifest = parse(store.get(layout.progress_key(key)).body)
-    except NotFound:
-        return None
+    manifest = (read_batch_manifest if is_batch(key) else read_manifest)(store, layout, key)
     return manifest.source_id if manifest is not None and manifest.key == key else None
 
 

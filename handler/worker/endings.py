@@ -86,9 +86,9 @@ class Endings:
             started_at=subscriber.queued_at,
         )
         verdict = self._publisher.completed(ending, record, results)
-        self.stats.job(hits=len(record.stages), saved=sum(record.timings.values()), stages={})
         if verdict == "older":
             return False
+        self.stats.job(hits=len(record.stages), saved=sum(record.timings.values()), stages={})
         self._counts[_OUTCOMES[verdict]] += 1
         self._counts["cached"] += verdict == "written"
         return True

@@ -27,7 +27,7 @@ from handler.store.base import Info, Store
 from handler.store.swap import Conflict, put_record
 from handler.types import Content, Source, Subscriber
 from handler.watch import Asked
-from handler.worker.beside import Beside, answered, in_turn
+from handler.worker.beside import Beside, answered
 from pipeline.catalog import Model, resolve
 from pipeline.errors import EmptyMedia, OutOfSpace
 from pipeline.formats.times import iso_time
@@ -82,7 +82,7 @@ class Work:
 
 
 class Intake:
-    """``check`` is called again and again while a recording is downloaded; what it raises ends that."""
+    """``go_on`` is called again and again while a recording is downloaded; what it raises ends that."""
 
     def __init__(
         self,
@@ -91,15 +91,15 @@ class Intake:
         clock: Clock,
         settings: Settings,
         scratch: Path,
-        check: Callable[[], None] = lambda: None,
-        beside: Beside = in_turn,
+        go_on: Callable[[], None],
+        beside: Beside,
     ) -> None:
         self._store = store
         self._layout = layout
         self._clock = clock
         self._settings = settings
         self._scratch = scratch
-        self._check = check
+        self._go_on = go_on
         self._beside = beside
         self._finder = OptionsFinder(store, layout, clock)
 
@@ -197,12 +197,12 @@ class Intake:
 
     def download(self, info: Info) -> tuple[Path, str]:
         """The recording's file in the scratch folder, and its SHA-256. `OutOfSpace`, `Changed`, `NotFound`, and what
-        ``check`` raises: then no file is left.
+        ``go_on`` raises: then no file is left.
         """
         self._scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = self._scratch / f"{self._clock.new_id()}{_suffix(info.key)}"
         try:
-            return path, self._store.download(info, path, check=self._check)
+            return path, self._store.download(info, path, check=self._go_on)
         except OSError as error:
             path.unlink(missing_ok=True)
             if OutOfSpace.explains(error):

@@ -28,7 +28,7 @@ from handler.worker.endings import Tally
 from handler.worker.heart import Heart, thread_heart
 from handler.worker.inputs import Inputs
 from handler.worker.memory import LOOK_AGAIN_SECONDS
-from handler.worker.retention import Aside, Retention, inline_aside
+from handler.worker.retention import Retention
 from handler.worker.scratch import Scratch
 from handler.worker.turns import Turns
 from pipeline.errors import sentence
@@ -63,7 +63,7 @@ class Worker:
         source: Source | None = None,
         heart: Heart = thread_heart,
         beside: Beside = in_turn,
-        aside: Aside = inline_aside,
+        aside: Beside = in_turn,
         courier: MakeCourier = Courier,
     ) -> None:
         self.name = name

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from concurrent.futures import Future, wait
+from functools import partial
 from typing import Literal
 
 from handler.clock import Clock
@@ -19,6 +20,7 @@ from handler.settings import Settings
 from handler.store.base import Store
 from handler.store.swap import Conflict, put_record
 from handler.sweep import Limits, Sweep, SweepStopped
+from handler.worker.beside import Beside, in_turn
 from pipeline.errors import sentence
 from pipeline.types import Frozen
 
@@ -27,31 +29,6 @@ log = logging.getLogger(__name__)
 _TRY_AGAIN_SECONDS = 300.0  # after trouble
 _LOOK_SECONDS = 0.2  # how often a drain that waits for its sweep looks whether it is over
 _LAST_SECONDS = 2.0  # for a sweep that was told to stop: what is not over then ends with the process, as by a crash
-
-Aside = Callable[[Callable[[], None]], threading.Event]
-"""Starts something, and gives what is set when it is over."""
-
-
-def thread_aside(act: Callable[[], None]) -> threading.Event:
-    """In a thread of its own, which a process that ends does not wait for."""
-    over = threading.Event()
-
-    def run() -> None:
-        try:
-            act()
-        finally:
-            over.set()
-
-    threading.Thread(target=run, name="sweep", daemon=True).start()
-    return over
-
-
-def inline_aside(act: Callable[[], None]) -> threading.Event:
-    """In the caller's thread: for tests and simulations, where one thread runs at a time."""
-    act()
-    over = threading.Event()
-    over.set()
-    return over
 
 
 class SweepRecord(Frozen):
@@ -85,7 +62,7 @@ class Retention:
         *,
         name: str,
         stop: threading.Event,
-        aside: Aside = inline_aside,
+        aside: Beside = in_turn,
     ) -> None:
         self._store = store
         self._layout = layout
@@ -97,31 +74,30 @@ class Retention:
         self._sweep = Sweep(store, layout, stop=self._stop)
         self._due = clock.monotonic()
         self._aside = aside
-        self._over: threading.Event | None = None  # of the sweep that was begun last
+        self._begun: Future[None] | None = None  # the last sweep: over when it is
 
     def if_due(self) -> None:
         """Begin to sweep, if the workers' last sweep is long enough ago. Trouble is logged and raises nothing."""
         if self._every is None or self._clock.monotonic() < self._due:
             return
-        if self._over is not None and not self._over.is_set():
+        if self._begun is not None and not self._begun.done():
             return
         self._due = self._clock.monotonic() + min(self._every, _TRY_AGAIN_SECONDS)
-        every = self._every
         try:
-            self._over = self._aside(lambda: self._run_if_first(every))
+            self._begun = self._aside(partial(self._run_if_first, self._every))
         except RuntimeError as error:  # no more threads
             log.error("sweep: %s", error)
 
     def finish(self) -> None:
         """Wait for a sweep under way; not for one that is told to stop."""
-        while self._over is not None and not self._over.wait(_LOOK_SECONDS) and not self._stop.is_set():
-            pass
+        while self._begun is not None and not self._begun.done() and not self._stop.is_set():
+            wait([self._begun], _LOOK_SECONDS)
 
     def close(self) -> None:
         """End a sweep under way: soon, unless the store hangs. What it has not come to is left for the next."""
         self._stop.set()
-        if self._over is not None:
-            self._over.wait(_LAST_SECONDS)
+        if self._begun is not None:
+            wait([self._begun], _LAST_SECONDS)
 
     def _run_if_first(self, every: float) -> None:
         try:

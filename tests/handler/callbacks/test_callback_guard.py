@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import ipaddress
 
 import pytest
@@ -149,6 +150,13 @@ def test_other_spellings_of_this_machine(url: str) -> None:
 
     with pytest.raises((CallbackRefused, OSError)):
         check(parse_target(url), AllowList(), system_resolve)
+
+
+def test_an_address_that_is_named_twice_is_tried_once() -> None:
+    """What the resolver says twice is one address to connect to, in its place; all else of the target stays."""
+    parsed = parse_target("https://me:x@hooks.example/a?b=1")
+    found = check(parsed, AllowList(), lambda host, port: [PUBLIC, "2606:4700::1111", PUBLIC])
+    assert found == dataclasses.replace(parsed, addresses=(PUBLIC, "2606:4700::1111"))
 
 
 def test_what_is_requested() -> None:

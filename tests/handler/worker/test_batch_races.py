@@ -6,10 +6,11 @@ from collections import Counter
 from collections.abc import Callable
 
 import pytest
-from batch_rig import NAME, batch_state, bodies, check_members, drop_all, ended, lines, watcher
+from batch_rig import NAME, batch_state, bodies, check_members, drop_all, ended, lines, settle, watcher
 from worker_rig import MOST_POINTS, Rig, at, dies, drain, points
 
-from handler.errors import Unavailable
+from handler.batches.watcher import AGAIN_SECONDS
+from handler.errors import AccessDenied, BadKey, Unavailable
 from handler.fakes import ScriptedEngine
 from handler.store.memory import Call, MemoryStore, Phase
 
@@ -216,3 +217,57 @@ def test_a_retried_member_reopens_nothing(rig: Rig) -> None:
     assert marker is not None
     worker.run(drain=True)
     check_members(rig, bodies(2))
+
+
+# ── trouble at the end ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("cancelled_by", ["deleting its file", "a person"])
+def test_a_manifest_that_cannot_be_ended(rig: Rig, bucket: MemoryStore, cancelled_by: str) -> None:
+    """A batch is cancelled, and its manifest cannot be written: that is tried again, after a pause, until it says so;
+    then it is let go.
+    """
+    drop_all(rig, bodies(2))
+    rig.drop(NAME, lines({"glob": "*.wav"}))
+    tries: list[str] = []
+
+    def broken(call: Call, phase: Phase) -> None:
+        if phase == "before" and call.method == "put" and call.key == f"progress/{NAME}.json":
+            tries.append(call.key)
+            raise AccessDenied("s3:PutObject is not allowed")
+
+    batches = watcher(rig, client := bucket.client())
+    batches.scan()
+    if cancelled_by == "a person":
+        settle(rig, bucket, NAME, "cancelled")
+    else:
+        rig.store.delete(f"input/{NAME}")
+    client.hook = broken
+    for _ in range(3):
+        batches.scan()
+    assert len(tries) == 1
+    rig.clock.sleep(AGAIN_SECONDS)
+    batches.scan()
+    assert len(tries) == 2
+    assert (batches.pending, rig.manifest(NAME)["status"]) == (True, "processing")
+    client.hook = None
+    rig.clock.sleep(AGAIN_SECONDS)
+    batches.scan()
+    assert (batches.pending, rig.manifest(NAME)["status"]) == (False, "cancelled")
+
+
+def test_a_manifest_that_cannot_be(rig: Rig, bucket: MemoryStore) -> None:
+    """A cancelled batch under a name that the store can hold no manifest for is let go: a drain ends."""
+
+    def refused(call: Call, phase: Phase) -> None:
+        if phase == "before" and call.key == f"progress/{NAME}.json":
+            raise BadKey("the name is too long")
+
+    drop_all(rig, bodies(2))
+    rig.drop(NAME, lines({"glob": "*.wav"}))
+    batches = watcher(rig, bucket.client(refused))
+    batches.scan()
+    settle(rig, bucket, NAME, "cancelled")
+    rig.clock.sleep(AGAIN_SECONDS)
+    batches.scan()
+    assert not batches.pending

@@ -6,7 +6,7 @@ import json
 
 import pytest
 from batch_rig import NAME, batch_state, bodies, check_members, drop_all, ended, lines
-from worker_rig import Died, Rig, at, drain, heard, text_of
+from worker_rig import Crash, Died, Rig, at, drain, give_up, heard, text_of
 
 from handler.errors import AccessDenied
 from handler.fakes import ScriptedEngine
@@ -242,7 +242,9 @@ def test_a_deleted_batch(rig: Rig) -> None:
     assert rig.manifest(NAME)["status"] == "cancelled"
     assert rig.result(NAME) is None
     assert rig.keys(f"results/{NAME}/") == [f"results/{NAME}/calls/00.wav.json"]
-    assert rig.manifest(f"{NAME}/calls/01.wav")["status"] == "cancelled"
+    cancelled = rig.manifest(f"{NAME}/calls/01.wav")
+    assert (cancelled["status"], cancelled["partial"]) == ("cancelled", None)
+    assert cancelled["updated_at"] == cancelled["finished_at"] is not None
     assert {rig.settled(key) for key in recordings} == {"completed"}
 
 
@@ -262,6 +264,23 @@ def test_a_batch_deleted_while_nobody_works(rig: Rig) -> None:
     assert rig.manifest(NAME)["status"] == "cancelled"
     assert rig.manifest(f"{NAME}/a.wav")["status"] == "cancelled"
     assert rig.manifest("a.wav")["status"] == "completed"
+
+
+def test_a_batch_deleted_after_its_worker_died(rig: Rig) -> None:
+    """What a dead worker told of a member ends as any cancelled input's manifest: it says when, and no words so far."""
+    rig.drop("a.wav", b"talk")
+    drain(rig)
+    rig.drop(NAME, lines({"key": "a.wav", "options": GERMAN}))
+    with pytest.raises(Crash):
+        rig.worker(at("generating_output", give_up)).sweep()
+    began = rig.manifest(f"{NAME}/a.wav")
+    assert began["partial"] is not None
+    rig.clock.sleep(60)
+    rig.store.delete(f"input/{NAME}")
+    drain(rig)
+    cancelled = rig.manifest(f"{NAME}/a.wav")
+    assert (cancelled["status"], cancelled["partial"]) == ("cancelled", None)
+    assert cancelled["finished_at"] == cancelled["updated_at"] > began["updated_at"]
 
 
 def test_an_overwritten_batch(rig: Rig) -> None:

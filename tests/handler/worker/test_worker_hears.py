@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
+from concurrent.futures import Future
 from typing import Any
 
 import pytest
@@ -15,8 +17,8 @@ from handler.fakes import OwnedClock, ScriptedEngine
 from handler.settings import Settings
 from handler.store.memory import Call, MemoryStore
 from handler.types import Manifest, canonical_json
+from handler.worker.beside import T, side_by_side
 from handler.worker.endings import Tally
-from handler.worker.retention import thread_aside
 from pipeline.errors import EngineFailure
 from pipeline.formats.times import iso_time
 from pipeline.plan import TRANSCRIBING
@@ -26,6 +28,28 @@ SPEECH = b"somebody talks"
 STAGES = ".dropscribe/v1/stages/"
 TRANSIENT = EngineFailure("it broke").to_detail()
 INPUTS = ("list", "input/", "before")
+
+
+class Sweeps:
+    """In threads of their own, as a worker's are."""
+
+    def __init__(self) -> None:
+        self.begun: list[Future[Any]] = []
+
+    def __call__(self, ask: Callable[[], T]) -> Future[T]:
+        future = side_by_side(ask)
+        self.begun.append(future)
+        return future
+
+
+def speak_later(rig: Rig, key: str) -> None:
+    """Somebody claims this version of an input later than anybody else will."""
+    now = iso_time(rig.clock.time())
+    later = Manifest(
+        job_id="x", jid=None, source_id=rig.candidate(key).sid, key=key, status="queued", stage="queued", percent=0.0,
+        message="", attempt=1, token=2**40, queued_at=now, updated_at=now, worker="another",
+    )  # fmt: skip
+    rig.store.put(f"progress/{key}.json", canonical_json(later.model_dump(mode="json")))
 
 
 @pytest.fixture
@@ -107,21 +131,31 @@ def test_an_outage_is_not_hurried(rig: Rig, clock: OwnedClock) -> None:
 def test_a_refusal_that_was_left_to_a_later_claim_is_not_settled(rig: Rig) -> None:
     """Where somebody else speaks for the same version by now, the input is looked at again: its message stays."""
     rig.drop("empty.wav", b"")
-    source = rig.candidate("empty.wav").source
-    now = iso_time(rig.clock.time())
-    later = Manifest(
-        job_id="x", jid=None, source_id=source.sid, key="empty.wav", status="queued", stage="queued", percent=0.0,
-        message="", attempt=1, token=2**40, queued_at=now, updated_at=now, worker="another",
-    )  # fmt: skip
-    rig.store.put("progress/empty.wav.json", canonical_json(later.model_dump(mode="json")))
+    speak_later(rig, "empty.wav")
     worker = rig.worker()
     assert not worker.inputs.see(rig.candidate("empty.wav"), set())
-    assert worker.inputs.wait_for(source.sid) > 0
+    assert worker.inputs.wait_for(rig.candidate("empty.wav").sid) > 0
     assert (rig.settled("empty.wav"), rig.error("empty.wav")) == (None, None)
     assert worker.tally == Tally()
     rig.store.delete("progress/empty.wav.json")
     drain(rig)
     assert rig.settled("empty.wav") == "failed"
+
+
+def test_a_known_job_is_counted_with_its_end(rig: Rig) -> None:
+    """However often the end of known content is left to a later claim, the statistics count it once: at its end."""
+    rig.drop("a.wav", SPEECH)
+    drain(rig)
+    rig.drop("b.wav", SPEECH)
+    speak_later(rig, "b.wav")
+    worker = rig.worker()
+    for _ in range(3):
+        assert not worker.inputs.see(rig.candidate("b.wav"), set())
+    rig.store.delete("progress/b.wav.json")
+    assert worker.inputs.see(rig.candidate("b.wav"), set())
+    assert worker.tally == Tally(completed=1, cached=1)
+    worker.close()
+    assert rig.json(f".dropscribe/v1/stats/{worker.name}.json")["jobs"] == 1
 
 
 # ── while it sweeps ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -141,7 +175,7 @@ def test_a_worker_hears_while_it_sweeps(worker_settings: Settings) -> None:
             settled.set()
 
     store = rig.store.client(hook)  # type: ignore[attr-defined]
-    worker = rig.worker(store=store, aside=thread_aside, sweep_seconds=3600.0, cache_ttl_seconds=DAY)
+    worker = rig.worker(store=store, aside=(sweeps := Sweeps()), sweep_seconds=3600.0, cache_ttl_seconds=DAY)
     working = threading.Thread(target=lambda: worker.run(drain=False), daemon=True)
     working.start()
     try:
@@ -155,7 +189,7 @@ def test_a_worker_hears_while_it_sweeps(worker_settings: Settings) -> None:
         working.join(20)
     check_right(rig, "a.wav", SPEECH)
     assert not working.is_alive()
-    assert [thread for thread in threading.enumerate() if thread.name == "sweep"] == []
+    assert [sweep.done() for sweep in sweeps.begun] == [True]
 
 
 def test_a_worker_that_ends_takes_its_sweep_along(worker_settings: Settings) -> None:
@@ -172,13 +206,13 @@ def test_a_worker_that_ends_takes_its_sweep_along(worker_settings: Settings) -> 
             go.wait(20)
 
     client = rig.store.client(hook)  # type: ignore[attr-defined]
-    worker = rig.worker(store=client, aside=thread_aside, sweep_seconds=3600.0, cache_ttl_seconds=DAY)
+    worker = rig.worker(store=client, aside=(sweeps := Sweeps()), sweep_seconds=3600.0, cache_ttl_seconds=DAY)
     worker._retention.if_due()
     assert sweeping.wait(20)
     threading.Timer(0.1, go.set).start()
     worker.close()
     assert not worker.stop.is_set()
-    assert [thread for thread in threading.enumerate() if thread.name == "sweep"] == []
+    assert [sweep.done() for sweep in sweeps.begun] == [True]
     assert not any(call.verb == "GET" and call.key.startswith(STAGES) for call in client.calls)
 
 
@@ -187,7 +221,7 @@ def test_a_drain_ends_its_sweep_first(rig: Rig, bucket: MemoryStore, clock: Owne
     rig.drop("a.wav", SPEECH)
     drain(rig)
     clock.advance(3 * DAY)
-    worker = rig.worker(store=bucket.client(), aside=thread_aside, sweep_seconds=3600.0, cache_ttl_seconds=DAY)
+    worker = rig.worker(store=bucket.client(), aside=side_by_side, sweep_seconds=3600.0, cache_ttl_seconds=DAY)
     worker.run(drain=True)
     assert rig.keys(STAGES) == []
 

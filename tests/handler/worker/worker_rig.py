@@ -29,7 +29,6 @@ from handler.worker import Worker
 from handler.worker.beside import Beside, in_turn
 from handler.worker.heart import Heart, thread_heart
 from handler.worker.loop import MakeCourier
-from handler.worker.retention import Aside, inline_aside
 
 MUTATING = ("put", "upload", "delete")
 MOST_POINTS = 90  # far more requests than any course of a few inputs has
@@ -58,7 +57,7 @@ class Rig:
         heart: Heart = thread_heart,
         courier: MakeCourier = Courier,
         beside: Beside = in_turn,
-        aside: Aside = inline_aside,
+        aside: Beside = in_turn,
         **changes: Any,
     ) -> Worker:
         """One more worker, under a name of its own. ``changes``: of its settings."""
