@@ -22,6 +22,8 @@ BENCHES: dict[str, tuple[str, str]] = {
     "formatting": ("bench.formatting", "Another utt_split for a finished job: from retry to result, without a model"),
     "captions": ("bench.captions", "Captions of finished jobs, and of ten hours"),
     "wording": ("bench.wording", "Text options on ten hours of words"),
+    "conversation": ("bench.conversation", "Alignment's Viterbi, and ten hours of words to speakers, on one core"),
+    "separation": ("bench.separation", "Voices out of music beside demucs' apply_model, and the music detector"),
     "overhead": ("bench.overhead", "The handler's own work beside a job of a minute"),
     "process": ("bench.process", "Start-up of the command, memory of a worker"),
     "requests": ("bench.requests_per_job", "Requests to the store for each job"),

@@ -1,4 +1,5 @@
-"""Decoded sound on disk: 16 kHz int16, one raw file a track. `decode` writes it once, later stages read it piecewise.
+"""Decoded sound on disk: int16, 16 kHz unless a stage wants another rate, one raw file a track.
+`decode` writes it once, later stages read it piecewise.
 
 Takes blocks of samples, gives float32 stretches of one track. Nothing is held in memory or mapped, so a ten-hour
 recording costs what a ten-second one does. Knows nothing of containers, codecs or models. Whoever owns the folder
@@ -30,13 +31,14 @@ def _track_path(folder: Path, track: int) -> Path:
 
 @dataclass(frozen=True, slots=True)
 class Audio:
-    """A decoded recording. ``samples`` per track, at 16 kHz; sample 0 is the recording's time 0."""
+    """A decoded recording. ``samples`` per track, ``rate`` of them a second; sample 0 is the recording's time 0."""
 
     folder: Path
     info: MediaInfo
     tracks: int
     samples: int
     warnings: tuple[Warning, ...] = ()
+    rate: int = SAMPLE_RATE
 
     def read(self, track: int, start: int, stop: int) -> NDArray[np.float32]:
         """Samples ``start`` to ``stop`` of ``track``, clipped to the recording: shape (≤ stop - start,), in [-1, 1]."""
@@ -56,23 +58,28 @@ class Audio:
 class TrackWriter:
     """Appends to the ``tracks`` raw files in ``folder``; a context manager. `OutOfSpace` if the disk is full."""
 
-    def __init__(self, folder: Path, tracks: int) -> None:
+    def __init__(self, folder: Path, tracks: int, rate: int = SAMPLE_RATE) -> None:
         self.tracks = tracks
+        self.rate = rate
         self.samples = 0  # written so far, per track
         self._open = ExitStack()
-        with _out_of_space():
+        with out_of_space():
             self._files = [self._open.enter_context(_track_path(folder, track).open("wb")) for track in range(tracks)]
+
+    @property
+    def seconds(self) -> float:
+        return self.samples / self.rate
 
     def write(self, pcm: NDArray[np.int16]) -> None:
         """Append a block of shape (samples, tracks)."""
-        with _out_of_space():
+        with out_of_space():
             for track, file in enumerate(self._files):
                 file.write(np.ascontiguousarray(pcm[:, track]).data)
         self.samples += len(pcm)
 
     def skip(self, samples: int) -> None:
         """Append digital silence: a hole in the file, so that it costs no disk and no time."""
-        with _out_of_space():
+        with out_of_space():
             for file in self._files:
                 file.seek(samples * _SAMPLE_BYTES, 1)
         self.samples += samples
@@ -84,7 +91,7 @@ class TrackWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if error is None:
-            with _out_of_space(), self._open:
+            with out_of_space(), self._open:
                 for file in self._files:  # a hole at the very end is there only once this is said
                     file.truncate(self.samples * _SAMPLE_BYTES)
             return
@@ -93,7 +100,8 @@ class TrackWriter:
 
 
 @contextmanager
-def _out_of_space() -> Iterator[None]:
+def out_of_space() -> Iterator[None]:
+    """Names what a full disk is: `OutOfSpace`."""
     try:
         yield
     except OSError as error:

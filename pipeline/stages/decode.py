@@ -1,4 +1,4 @@
-"""Any recording in, 16 kHz int16 sound on disk out: one mono track, or one track for each channel.
+"""Any recording in, int16 sound on disk out, as a rule at 16 kHz: one mono track, one for each channel, or stereo.
 
 Streams: demuxes, decodes, resamples and writes block by block, so memory does not grow with the recording. Sample 0 is
 the recording's time 0, and pauses in its timestamps become silence. What is damaged is skipped and said. Knows nothing
@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import TooLong, TooManyChannels, UnreadableMedia
-from pipeline.stages.audio import Audio, TrackWriter, seconds
+from pipeline.stages.audio import Audio, TrackWriter
 from pipeline.stages.container import audio_stream, opened_container, readable
 from pipeline.stages.resample import Run
 from pipeline.stages.timeline import Timeline, origin_of
@@ -43,12 +43,15 @@ def decode(
     max_duration: float | None,
     report: Report,
     opened: Opened,
+    rate: int = SAMPLE_RATE,
+    stereo: bool = False,
 ) -> Audio:
     """Decode the sound of ``source`` into raw files in ``folder`` (which exists).
 
     ``opened(claimed seconds or None, channels)`` is called once, when the first sound has been decoded;
-    ``report(seconds done, seconds claimed or None)`` after each block. ``max_duration`` in seconds. Damage that could
-    be skipped is in `Audio.warnings`.
+    ``report(seconds done, seconds claimed or None)`` after each block. ``max_duration`` in seconds. ``stereo``: of a
+    recording with several channels that are not kept apart, two tracks are made instead of one. Damage that could be
+    skipped is in `Audio.warnings`.
     Raises `EmptyMedia`, `UnreadableMedia`, `NoAudio`, `TooLong`, `TooManyChannels`, `OutOfSpace`.
     """
     with opened_container(source) as container:
@@ -59,13 +62,13 @@ def decode(
         if first is None:
             raise UnreadableMedia("No sound could be decoded: the recording is empty, damaged or encrypted.")
         channels = first.layout.nb_channels
-        tracks = _tracks(channels, per_channel)
+        tracks = _tracks(channels, per_channel, stereo)
         opened(claimed, channels)
         timeline = Timeline(*_bounds(container, claimed, max_duration))
-        with TrackWriter(folder, tracks) as writer, readable():
-            _copy(first, frames, timeline, writer, max_duration, lambda done: report(done, claimed))
+        with TrackWriter(folder, tracks, rate) as writer, readable():
+            _copy(first, frames, timeline, writer, stereo, max_duration, lambda done: report(done, claimed))
         info = MediaInfo(
-            duration=seconds(writer.samples),
+            duration=writer.seconds,
             channels=channels,
             container=container.format.name,
             codec=stream.codec_context.codec.canonical_name,
@@ -75,7 +78,7 @@ def decode(
         warnings = _warnings(frames.damaged, timeline.disbelieved, missing)
     if not writer.samples:
         raise UnreadableMedia("The recording holds no sound.")
-    return Audio(folder, info, tracks, writer.samples, warnings)
+    return Audio(folder, info, tracks, writer.samples, warnings, rate)
 
 
 def _copy(
@@ -83,6 +86,7 @@ def _copy(
     frames: Iterator[Any],
     timeline: Timeline,
     writer: TrackWriter,
+    mixed: bool,
     max_duration: float | None,
     report: Callable[[float], None],
 ) -> None:
@@ -96,11 +100,11 @@ def _copy(
             _write(run.drain(), writer, report)
             run = None
         if gap:
-            writer.skip(max(0, round(timeline.due * SAMPLE_RATE) - writer.samples))
+            writer.skip(max(0, round(timeline.due * writer.rate) - writer.samples))
         if run is None:
-            run = Run(frame, writer.tracks)
+            run = Run(frame, writer.tracks, writer.rate, mixed=mixed)
         timeline.advance(frame.samples / run.rate)
-        if timeline.due > longest + 0.5 / SAMPLE_RATE:  # due is a sum of floats
+        if timeline.due > longest + 0.5 / writer.rate:  # due is a sum of floats
             raise TooLong(f"The recording is longer than the limit of {longest:g} s.")
         _write(run.push(frame), writer, report)
         frame = next(frames, None)
@@ -111,7 +115,7 @@ def _copy(
 def _write(blocks: Iterator[NDArray[np.int16]], writer: TrackWriter, report: Callable[[float], None]) -> None:
     for block in blocks:
         writer.write(block)
-        report(seconds(writer.samples))
+        report(writer.seconds)
 
 
 class _Frames:
@@ -151,9 +155,9 @@ class _Frames:
         yield None
 
 
-def _tracks(channels: int, per_channel: bool) -> int:
+def _tracks(channels: int, per_channel: bool, stereo: bool) -> int:
     if not per_channel:
-        return 1
+        return min(2, channels) if stereo else 1
     if channels > MAX_TRACKS:
         raise TooManyChannels(
             f"The recording has {channels} channels; at most {MAX_TRACKS} can be transcribed one by one."

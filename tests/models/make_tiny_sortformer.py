@@ -1,0 +1,205 @@
+"""Makes a streaming Sortformer of NeMo's own class in miniature: a test fixture, of no other use.
+
+It knows the voices of `spoken_dialogues` and no others; its targets are in the order of arrival, as those of its big
+sister. First it hears dialogues at once, and is told the voices' names beside, which shows it what to listen for; then
+chunk by chunk, with the cache of speakers that it has made itself.
+
+Usage: python -m tests.models.make_tiny_sortformer FILE.nemo [--folder CHECKPOINTS] [--steps N]
+Takes up where it stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.models.nemo import module
+from tests.models.spoken_dialogues import RATE, TRAINING, VOICES, Bank, dialogue, labels
+
+torch = module("torch")
+
+WIDTH, INNER = 64, 48
+MODULES = "nemo.collections.asr.modules"
+
+
+def config() -> Any:
+    """The configuration of diar_streaming_sortformer_4spk-v2, smaller in every dimension."""
+    return module("omegaconf").OmegaConf.create(
+        {
+            "sample_rate": RATE,
+            "max_num_of_spks": 4,
+            "pil_weight": 0.5,
+            "ats_weight": 0.5,
+            "streaming_mode": True,
+            "model_defaults": {"fc_d_model": WIDTH, "tf_d_model": INNER},
+            "preprocessor": {
+                "_target_": f"{MODULES}.AudioToMelSpectrogramPreprocessor",
+                "normalize": "NA",
+                "window_size": 0.025,
+                "sample_rate": RATE,
+                "window_stride": 0.01,
+                "window": "hann",
+                "features": 40,
+                "n_fft": 512,
+                "frame_splicing": 1,
+                "dither": 0.00001,
+            },
+            "encoder": {
+                "_target_": f"{MODULES}.ConformerEncoder",
+                "feat_in": 40,
+                "feat_out": -1,
+                "n_layers": 3,
+                "d_model": WIDTH,
+                "subsampling": "dw_striding",
+                "subsampling_factor": 8,
+                "subsampling_conv_channels": 24,
+                "causal_downsampling": False,
+                "ff_expansion_factor": 2,
+                "self_attention_model": "rel_pos",
+                "n_heads": 4,
+                "att_context_size": [-1, -1],
+                "att_context_style": "regular",
+                "xscaling": True,
+                "untie_biases": True,
+                "pos_emb_max_len": 5000,
+                "conv_kernel_size": 9,
+                "conv_norm_type": "batch_norm",
+                "dropout": 0.0,
+                "dropout_pre_encoder": 0.0,
+                "dropout_emb": 0.0,
+                "dropout_att": 0.0,
+            },
+            "transformer_encoder": {
+                "_target_": f"{MODULES}.transformer.transformer_encoders.TransformerEncoder",
+                "num_layers": 2,
+                "hidden_size": INNER,
+                "inner_size": 2 * INNER,
+                "num_attention_heads": 4,
+                "attn_score_dropout": 0.0,
+                "attn_layer_dropout": 0.0,
+                "ffn_dropout": 0.0,
+                "hidden_act": "relu",
+                "pre_ln": False,
+                "pre_ln_final_layer_norm": True,
+            },
+            "sortformer_modules": {
+                "_target_": f"{MODULES}.sortformer_modules.SortformerModules",
+                "num_spks": 4,
+                "dropout_rate": 0.0,
+                "fc_d_model": WIDTH,
+                "tf_d_model": INNER,
+                "subsampling_factor": 8,
+                "spkcache_len": 188,
+                "fifo_len": 0,
+                "chunk_len": 188,
+                "spkcache_update_period": 188,
+                "chunk_left_context": 1,
+                "chunk_right_context": 1,
+            },
+            "loss": {"_target_": "nemo.collections.asr.losses.bce_loss.BCELoss", "weight": None, "reduction": "mean"},
+        }
+    )
+
+
+def untrained(seed: int = 0) -> Any:
+    torch.manual_seed(seed)
+    return module("nemo.collections.asr.models").SortformerEncLabelModel(cfg=config()).eval()
+
+
+def batch_of(bank: Bank, rng: np.random.Generator, count: int, seconds: float) -> tuple[Any, Any, Any]:
+    """Sound, shape (count, samples), targets, shape (count, frames, 4), and whose voices those are, the same with a
+    column for each of `VOICES`.
+    """
+    sounds, targets, names = [], [], []
+    for _ in range(count):
+        voices = rng.choice(len(VOICES), rng.choice([1, 2, 2, 3, 3, 4, 4]), replace=False)
+        sound, turns = dialogue(bank, rng, voices, seconds)
+        sounds.append(sound)
+        frames = -(-len(sound) // (RATE // 100) // 8)
+        targets.append(labels(turns, frames))
+        names.append(np.zeros((frames, len(VOICES)), np.float32))
+        for turn in turns:
+            names[-1][round(turn.start / 0.08) : round(turn.end / 0.08), turn.voice] = 1.0
+    sound, found, named = (torch.from_numpy(np.stack(one)) for one in (sounds, targets, names))
+    return sound, found, named
+
+
+def predicted(model: Any, sound: Any, *, streaming: bool) -> tuple[Any, Any]:
+    """The posteriors, and what the encoder made of the sound, None if streaming."""
+    lengths = torch.full((len(sound),), sound.shape[1])
+    features, lengths = model.process_signal(sound, lengths)
+    features = features[:, :, : lengths.max()]
+    if streaming:
+        return model.forward_streaming(features, lengths), None
+    encoded, lengths = model.frontend_encoder(features, lengths)
+    return model.forward_infer(encoded, lengths), encoded
+
+
+def loss_of(found: Any, targets: Any) -> Any:
+    frames = min(found.shape[1], targets.shape[1])
+    return torch.nn.functional.binary_cross_entropy(found[:, :frames].clamp(1e-6, 1 - 1e-6), targets[:, :frames])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("file", type=Path)
+    parser.add_argument("--folder", type=Path, default=Path("checkpoints"))
+    parser.add_argument("--steps", type=int, default=6000)
+    parser.add_argument("--streaming-from", type=int, default=4500)
+    parser.add_argument("--threads", type=int, default=1)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    args.folder.mkdir(parents=True, exist_ok=True)
+    latest = args.folder / "latest.pt"
+    bank = Bank(TRAINING, 80)
+    model, names = untrained(), torch.nn.Linear(INNER, len(VOICES))
+    optimiser = torch.optim.AdamW([*model.parameters(), *names.parameters()], lr=1e-3, weight_decay=1e-3)
+    step = 0
+    if latest.exists():
+        kept = torch.load(latest, weights_only=True)
+        model.load_state_dict(kept["model"])
+        names.load_state_dict(kept["names"])
+        optimiser.load_state_dict(kept["optimiser"])
+        step = kept["step"]
+    began = time.monotonic()
+    losses: list[float] = []
+    while step < args.steps:
+        rng = np.random.default_rng([2, step])
+        streaming = step >= args.streaming_from
+        rate = 1e-3 * min(1.0, (step + 1) / 300) * (0.02 + 0.98 * 0.5 * (1 + np.cos(np.pi * step / args.steps)))
+        for group in optimiser.param_groups:
+            group["lr"] = rate
+        seconds = 60.0 if streaming else float(rng.choice([6.0, 12.0, 24.0]))
+        sound, targets, voices = batch_of(bank, rng, max(2, round(120 / seconds)), seconds)
+        model.train()
+        found, encoded = predicted(model, sound, streaming=streaming)
+        loss = loss_of(found, targets)
+        losses.append(float(loss))
+        if encoded is not None:
+            loss = loss + loss_of(names(encoded).sigmoid(), voices)
+        optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+        step += 1
+        if step % 50 == 0 or step == args.steps:
+            spent = time.monotonic() - began
+            print(f"{step}: loss {np.mean(losses[-50:]):.4f}, {spent:.0f} s", flush=True)
+            kept = {
+                "model": model.state_dict(),
+                "names": names.state_dict(),
+                "optimiser": optimiser.state_dict(),
+                "step": step,
+            }
+            torch.save(kept, args.folder / "next.pt")
+            (args.folder / "next.pt").replace(latest)
+            model.eval().save_to(str(args.file))
+    model.eval().save_to(str(args.file))
+
+
+if __name__ == "__main__":
+    main()
