@@ -10,7 +10,10 @@
     ├── OptionsError          an option that is unknown, impossible or refused: never retried
     ├── NotAResult            what should be turned into captions is no Deepgram result: never retried
     ├── ModelUnavailable      weights or a package that are not here (yet): retried
+    │   └── WeightsChanged    … others than those that were chosen: chosen anew, and retried
     ├── OutOfSpace            the work directory's disk is full: retried
+    ├── OutOfMemory           too little memory for the smallest piece of work, on every device: retried
+    ├── DeviceLost            the GPU failed in the middle of a job, and the engine ends with it: retried
     └── EngineFailure         anything else inside the engine: retried
 
 Every error carries ``message`` (what happened), ``hint`` (what a person can do) and ``retryable``; `to_detail` is the
@@ -108,6 +111,13 @@ class ModelUnavailable(PipelineError):
     default_hint = "Run `python -m pipeline fetch MODEL`, or point DROPSCRIBE_MODELS at the folder that has it."
 
 
+class WeightsChanged(ModelUnavailable):
+    """An attempt of the job, not the worker's end: the next attempt finds the weights as they are now."""
+
+    code = "WEIGHTS_CHANGED"
+    default_hint = "Put other weights into a new folder, and keep the old one while workers run."
+
+
 class OutOfSpace(PipelineError):
     code = "OUT_OF_SPACE"
     retryable = True
@@ -117,6 +127,22 @@ class OutOfSpace(PipelineError):
     def explains(error: OSError) -> bool:
         """Whether an OSError means that the disk (or the user's share of it) is full."""
         return error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+class OutOfMemory(PipelineError):
+    code = "OUT_OF_MEMORY"
+    retryable = True
+    default_hint = (
+        "Free memory, use a smaller model, or a machine with more; see “Out of memory” in docs/operations.md."
+    )
+
+
+class DeviceLost(PipelineError):
+    """A CUDA context does not recover, so the process that meets this has to end."""
+
+    code = "DEVICE_LOST"
+    retryable = True
+    default_hint = "Look at the GPU with nvidia-smi and in the kernel's log (Xid); `dropscribe doctor` tries it out."
 
 
 class EngineFailure(PipelineError):
