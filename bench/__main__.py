@@ -11,6 +11,8 @@ import argparse
 import importlib
 import importlib.util
 import sys
+from collections.abc import Callable
+from types import ModuleType
 
 from bench.results import PATH, here, renewed
 from bench.table import Row, show
@@ -18,6 +20,8 @@ from bench.table import Row, show
 # Name → (module, what it measures). Modules are imported when their bench is run.
 BENCHES: dict[str, tuple[str, str]] = {
     "decode": ("bench.decode", "Decoding: speed beside faster-whisper's, memory at growing lengths"),
+    "pipeline": ("bench.pipeline", "Transcription beside faster-whisper's own modes: speed, memory, short clips"),
+    "gpu": ("bench.gpu", "Models of real size, random weights: stages, batch sizes, whole jobs, idle time"),
     "cached": ("bench.cached", "The same bytes again: from notice to result, without the engine"),
     "formatting": ("bench.formatting", "Another utt_split for a finished job: from retry to result, without a model"),
     "captions": ("bench.captions", "Captions of finished jobs, and of ten hours"),
@@ -43,12 +47,21 @@ def main() -> int:
             print(f"{name}: left out, {module} is not there", file=sys.stderr)
             continue
         print(f"{name}: measuring", file=sys.stderr)
-        rows: list[Row] = importlib.import_module(module).rows(given.long)
+        bench = importlib.import_module(module)
+        rows: list[Row] = bench.rows(given.long)
         show(f"{name}: {title}", rows)
         if given.write:
             before = PATH.read_text(encoding="utf-8") if PATH.exists() else ""
-            PATH.write_text(renewed(before, name, title, rows, here(), order=list(BENCHES)), encoding="utf-8")
+            PATH.write_text(
+                renewed(before, name, title, rows, here(_gpu(bench)), order=list(BENCHES)), encoding="utf-8"
+            )
     return 0
+
+
+def _gpu(bench: ModuleType) -> str | None:
+    """The GPU that a bench uses: most use none, and have no function to tell."""
+    told: Callable[[], str | None] | None = getattr(bench, "gpu", None)
+    return told() if told is not None else None
 
 
 if __name__ == "__main__":

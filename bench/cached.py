@@ -18,7 +18,7 @@ from pathlib import Path
 from bench import rig
 from bench.table import Row, show
 from pipeline.errors import ErrorDetail
-from pipeline.types import Event, ExportRequest, JobRequest
+from pipeline.types import Event, ExportRequest, JobRequest, PrepareRequest
 
 TIMES = 40
 SHORT, HOUR = 30, 10_000  # words of the example, and of an hour of speech
@@ -37,6 +37,9 @@ class NoEngine:
     ) -> Iterator[Event | None]:
         self.jobs += 1
         raise RuntimeError("the engine was started for what is in the cache")
+
+    def prepare(self, request: PrepareRequest) -> None:
+        raise RuntimeError("nothing is to be decoded ahead of what is in the cache")
 
     def export(self, request: ExportRequest, *, seconds: float) -> ErrorDetail | None:
         raise RuntimeError("nobody asked for captions")

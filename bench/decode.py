@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -41,9 +41,9 @@ def rows(long: bool) -> list[Row]:
         return [*_speed(folder), *_memory(folder, [10, 60, 180, *([600] if long else [])])]
 
 
-def make_mp3(path: Path, minutes: int) -> Path:
-    """128 kbit/s stereo speech of that length: the tests' recordings encoded once, their packets repeated."""
-    packets = _packets()
+def make_mp3(path: Path, minutes: int, sources: Sequence[Path] = SPEECH) -> Path:
+    """128 kbit/s stereo speech of that length: the ``sources`` encoded once, their packets repeated."""
+    packets = _packets(sources)
     with av.open(str(path), "w") as output:
         stream = output.add_stream("libmp3lame", rate=RATE, layout="stereo")
         stream.bit_rate = BIT_RATE
@@ -58,11 +58,11 @@ def make_mp3(path: Path, minutes: int) -> Path:
     return path
 
 
-def _packets() -> list[bytes]:
+def _packets(sources: Sequence[Path]) -> list[bytes]:
     encoder: Any = av.CodecContext.create("libmp3lame", "w")
     encoder.sample_rate, encoder.layout, encoder.format, encoder.bit_rate = RATE, "stereo", "fltp", BIT_RATE
     packets = []
-    for source in SPEECH:
+    for source in sources:
         resampler = av.AudioResampler(format="fltp", layout="stereo", rate=RATE, frame_size=FRAME)
         with av.open(str(source)) as container:
             for frame in [*container.decode(audio=0), None]:

@@ -20,7 +20,7 @@ from bench import rig
 from bench.table import Row, show
 from handler.child import Engine
 from pipeline.errors import ErrorDetail
-from pipeline.types import Event, ExportRequest, JobRequest
+from pipeline.types import Event, ExportRequest, JobRequest, PrepareRequest
 
 SECONDS = 60.0
 WORDS = 10_000
@@ -48,6 +48,9 @@ class TimedEngine:
                 yield event
         finally:
             events.close()  # type: ignore[attr-defined]
+
+    def prepare(self, request: PrepareRequest) -> None:
+        self._engine.prepare(request)
 
     def export(self, request: ExportRequest, *, seconds: float) -> ErrorDetail | None:
         started = time.perf_counter()

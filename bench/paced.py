@@ -1,6 +1,6 @@
 """An engine's side of the pipe that only keeps time: the events of a job of known length, and artifacts of known size.
 
-    python bench/paced.py SECONDS WORDS --events-fd N
+    python -P bench/paced.py SECONDS WORDS --events-fd N
 
 Started by `handler.child.ChildEngine` in place of ``python -m pipeline engine``, so that a bench measures the handler
 with a real child, a real pipe and real artifacts, but without a recogniser. Progress comes as often as the real engine
@@ -34,7 +34,7 @@ from pipeline.types import (
     Word,
 )
 
-STEP_SECONDS = 0.25  # between two progress events, as in pipeline.run
+STEP_SECONDS = 0.25  # between two progress events, as in pipeline.course
 WORD_SECONDS = 0.36  # 10,000 words an hour
 TAIL = "so far " * 150  # longer than what a manifest shows
 

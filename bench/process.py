@@ -104,7 +104,7 @@ def _worker(url: str, words: int) -> dict[str, float]:
     from handler.cli import main
     from handler.cli.runtime import Runtime
 
-    runtime = Runtime(engine=lambda clock, home: rig.child_engine(0.0, words, home))
+    runtime = Runtime(engine=lambda clock, home, settings: rig.child_engine(0.0, words, home))
     main(["work", url, "--drain", "--json"], standalone_mode=False, obj=runtime)
     return {"now_mb": rig.memory_mb("VmRSS"), "peak_mb": rig.memory_mb("VmHWM")}
 

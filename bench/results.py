@@ -27,10 +27,11 @@ a stand-in for S3 on loopback, so its times say nothing about AWS.
 _SECTION = re.compile(r"^## (\S+)\n.*?(?=^## |\Z)", re.MULTILINE | re.DOTALL)
 
 
-def here() -> str:
-    """What figures are measured on, without naming the machine."""
+def here(gpu: str | None = None) -> str:
+    """What figures are measured on, without naming the machine; ``gpu``: the model of the GPU that was used."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{cores} cores, {platform.system()} {platform.machine()}, Python {platform.python_version()}, no GPU used"
+    used = gpu or "no GPU used"
+    return f"{cores} cores, {platform.system()} {platform.machine()}, Python {platform.python_version()}, {used}"
 
 
 def renewed(document: str, name: str, title: str, rows: Sequence[Row], machine: str, *, order: Sequence[str]) -> str:

@@ -137,8 +137,8 @@ def _environment(variables: dict[str, str]) -> Iterator[None]:
 
 
 def paced_command(seconds: float, words: int) -> list[str]:
-    """The engine of `bench.paced`, as a command of `ChildEngine`."""
-    return [sys.executable, str(ROOT / "bench" / "paced.py"), str(seconds), str(words)]
+    """The engine of `bench.paced`, as a command of `ChildEngine`. -P: bench/pipeline.py is not the package."""
+    return [sys.executable, "-P", str(ROOT / "bench" / "paced.py"), str(seconds), str(words)]
 
 
 def settings(work: Path) -> Settings:

@@ -64,7 +64,7 @@ def demonstrate(folder: Path, runtime: Runtime) -> None:
     # Files are renamed into place here, so none has to prove for a second that it is whole.
     bucket = open_bucket(str(folder), runtime, model="sphinx", settle_seconds=0.05, scan_seconds=0.05)
     stop = threading.Event()
-    engine = runtime.engine(runtime.clock, bucket.settings.work_dir)
+    engine = runtime.engine(runtime.clock, bucket.settings.work_dir, bucket.settings)
     name = f"demo-{runtime.clock.new_id()[:8]}"
     worker = Worker(bucket.store, bucket.settings, runtime.clock, engine, name=name, stop=stop)
     click.echo(INTRODUCTION)

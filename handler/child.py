@@ -16,7 +16,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -25,8 +25,9 @@ from pydantic import TypeAdapter, ValidationError
 import pipeline
 from handler.clock import Clock
 from handler.errors import EngineDied
-from pipeline.errors import ErrorDetail
-from pipeline.types import Done, Event, ExportRequest, Failed, JobRequest, Media, Ready
+from handler.recycling import Drift, kind_of
+from pipeline.errors import DeviceLost, ErrorDetail
+from pipeline.types import Done, Event, ExportRequest, Failed, JobRequest, Media, PrepareRequest, Ready
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +54,11 @@ class Engine(Protocol):
         and does not say. `EngineDied` when the process ends or overruns. Closing the iterator early kills the job.
         """
 
+    def prepare(self, request: PrepareRequest) -> None:
+        """Have a recording decoded ahead of its job, beside the one under way; from any thread. Nothing is answered,
+        and nothing raised: without a process, or with one that has just died, nothing happens.
+        """
+
     def export(self, request: ExportRequest, *, seconds: float) -> ErrorDetail | None:
         """Have captions and text made of a finished job's results; None when the files lie there.
 
@@ -64,13 +70,28 @@ class Engine(Protocol):
 
 
 class ChildEngine:
-    """``python -m pipeline engine`` behind a pair of pipes."""
+    """``python -m pipeline engine`` behind a pair of pipes. ``arguments``: the engine's own settings, see
+    `pipeline.__main__`. ``drift``: when its memory has grown so much that a fresh process takes its place between two
+    jobs; ``recycled`` counts them.
+    """
 
-    def __init__(self, clock: Clock, *, command: list[str] | None = None, home: Path | None = None) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        *,
+        command: list[str] | None = None,
+        arguments: Sequence[str] = (),
+        home: Path | None = None,
+        drift: Drift | None = None,
+    ) -> None:
         self._clock = clock
         # -P: a stray pipeline.py in the current folder is not the engine.
-        self._command = command or [sys.executable, "-P", "-m", "pipeline", "engine"]
+        self._command = [*(command or [sys.executable, "-P", "-m", "pipeline", "engine"]), *arguments]
         self._home = home
+        self._drift = drift or Drift()
+        self._warned = False
+        self._pipe = threading.Lock()  # one line at a time
+        self.recycled = 0
         self._process: subprocess.Popen[bytes] | None = None
         self._events: queue.Queue[bytes | None] = queue.Queue()
         self._tail: collections.deque[str] = collections.deque(maxlen=_TAIL_LINES)
@@ -83,7 +104,33 @@ class ChildEngine:
     def run(
         self, request: JobRequest, *, time_limit: Callable[[float | None], float], poll: float
     ) -> Iterator[Event | None]:
-        return self._answers(request, time_limit, poll)
+        return self._job(request, time_limit, poll)
+
+    def _job(
+        self, request: JobRequest, time_limit: Callable[[float | None], float], poll: float
+    ) -> Iterator[Event | None]:
+        resident = 0
+        events = self._answers(request, time_limit, poll)
+        try:
+            for event in events:
+                if isinstance(event, Done):
+                    resident = event.resident
+                yield event
+        finally:
+            events.close()  # type: ignore[attr-defined]
+            self._recycle_if_drifted(kind_of(request), resident)
+
+    def _recycle_if_drifted(self, kind: str, resident: int) -> None:
+        if self._process is None:
+            return
+        reason = self._drift.after(kind, resident)
+        if self._drift.too_small and not self._warned:
+            self._warned = True
+            log.warning("DROPSCRIBE_ENGINE_MEMORY_BYTES is less than the engine needs for its models: it has no effect")
+        if reason is not None:
+            self.recycled += 1
+            log.info("the engine is started afresh: %s", reason)
+            self.close()
 
     def _answers(
         self, request: JobRequest | ExportRequest, time_limit: Callable[[float | None], float], poll: float
@@ -98,6 +145,8 @@ class ChildEngine:
                 if isinstance(event, Media):
                     limit = time_limit(event.duration)
                 finished = isinstance(event, Done | Failed)
+                if isinstance(event, Failed) and event.error.error_class == DeviceLost.__name__:
+                    self._kill()  # it ends by itself, but may take the next job's line before it does
                 if not isinstance(event, Ready):
                     yield event
                 if finished:
@@ -110,6 +159,13 @@ class ChildEngine:
         finally:
             if not finished:
                 self._kill()
+
+    def prepare(self, request: PrepareRequest) -> None:
+        process = self._process
+        if process is None or process.poll() is not None or process.stdin is None:
+            return
+        with contextlib.suppress(OSError, ValueError):  # it died, or was ended, meanwhile
+            self._write(process, request)
 
     def export(self, request: ExportRequest, *, seconds: float) -> ErrorDetail | None:
         events = self._answers(request, lambda duration: seconds, poll=seconds)
@@ -134,24 +190,28 @@ class ChildEngine:
         self._process = None
 
     def _send(self, request: JobRequest | ExportRequest) -> None:
-        line = request.model_dump_json().encode() + b"\n"
         for fresh in (False, True):
             if self._process is None or self._process.poll() is not None:
                 self._start()
             process = self._process
             assert process is not None
-            assert process.stdin is not None
             try:
-                process.stdin.write(line)
-                process.stdin.flush()
+                self._write(process, request)
                 return
             except OSError as error:  # it died while idle: no attempt is charged for that
                 self._kill()
                 if fresh:
                     raise EngineDied(f"the engine could not be started: {self._last_words()}") from error
 
+    def _write(self, process: subprocess.Popen[bytes], request: JobRequest | ExportRequest | PrepareRequest) -> None:
+        assert process.stdin is not None
+        with self._pipe:
+            process.stdin.write(request.model_dump_json().encode() + b"\n")
+            process.stdin.flush()
+
     def _start(self) -> None:
         self._kill()
+        self._drift = self._drift.fresh()
         read_fd, write_fd = os.pipe()
         self._events, self._tail = queue.Queue(), collections.deque(maxlen=_TAIL_LINES)
         try:

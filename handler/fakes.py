@@ -29,6 +29,7 @@ from pipeline.types import (
     Media,
     MediaInfo,
     ModelInfo,
+    PrepareRequest,
     Progress,
     StageDone,
     Transcript,
@@ -64,7 +65,8 @@ class ScriptedEngine:
     ``failures``: errors to answer with, one a job, before any job succeeds; None among them lets the process die
     instead. ``between``: called with the stage's name before its artifact is written; may raise, advance a clock, or
     kill. ``ran``: the stages that were really run, in order, over all jobs; ``exported``: the kinds of output.
-    ``export_failures``: as ``failures``, one an export.
+    ``export_failures``: as ``failures``, one an export. ``prepared``: what it was asked to decode ahead, of which it
+    only takes note; ``used``: the folders of these that jobs named.
     """
 
     def __init__(
@@ -81,6 +83,8 @@ class ScriptedEngine:
         self._export_failures = list(export_failures)
         self.ran: list[str] = []
         self.exported: list[str] = []
+        self.prepared: list[PrepareRequest] = []
+        self.used: list[str] = []
         self.jobs = 0
         self.closed = False
 
@@ -88,6 +92,8 @@ class ScriptedEngine:
         self, request: JobRequest, *, time_limit: Callable[[float | None], float], poll: float
     ) -> Iterator[Event | None]:
         self.jobs += 1
+        if request.prepared is not None:
+            self.used.append(request.prepared)
         work, options = Path(request.work), Options.model_validate(request.options)
         if self._failures:
             failure = self._failures.pop(0)
@@ -113,6 +119,9 @@ class ScriptedEngine:
         self.ran.append(GENERATING_OUTPUT)
         yield StageDone(stage=GENERATING_OUTPUT, artifact=results.name, seconds=0.1, facts=facts(transcript, options))
         yield Done()
+
+    def prepare(self, request: PrepareRequest) -> None:
+        self.prepared.append(request)
 
     def export(self, request: ExportRequest, *, seconds: float) -> ErrorDetail | None:
         if self._export_failures:

@@ -97,6 +97,8 @@ class Webhook:
     post. `Usage` when the address cannot be listened on.
     """
 
+    prefetch = None  # nobody else has this inbox
+
     def __init__(self, host: str, port: int, translate: Translate, clock: Clock, *, token: str | None) -> None:
         self._clock = clock
         self._inbox = Inbox(clock)

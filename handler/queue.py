@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from handler.clock import Clock
 from handler.events import NotAnEvent, ObjectEvent, parse_events
+from handler.receives import LAST_SECONDS, OneAhead, Receive, created_keys
 from handler.source import Translate
 from handler.sqs import BATCH, LONGEST_HOLD, Received, Sqs, open_sqs, told
 
@@ -21,7 +22,6 @@ log = logging.getLogger(__name__)
 
 _LOOK_SECONDS = 0.2  # how often a waiting worker looks whether it was told to stop
 _GRACE_SECONDS = 1.0  # for the answer to a receive whose time is over
-_LAST_SECONDS = 1.0  # that a stopping worker waits for a receive under way: `docker stop` gives it ten in all
 _OTHERS_SECONDS = 30  # until a message about another bucket shows up again
 _TROUBLE_SECONDS = 1.0  # pause after a receive that failed; doubles with each, up to
 _MOST_TROUBLE_SECONDS = 60.0
@@ -55,51 +55,6 @@ class Message:
         self.queue._extend(self)
 
 
-class _Receive:
-    """A receive under way, in a thread that nobody has to wait for: a server that never answers must not hold up the
-    end of the process.
-    """
-
-    def __init__(self, sqs: Sqs, clock: Clock, seconds: float, most: int, visibility: int) -> None:
-        self._ask: Callable[[], list[Received]] = lambda: sqs.receive(seconds, most, visibility)
-        # Before the request: the time that a message may be held counts from its receipt.
-        self.asked = self.answered = clock.monotonic()
-        self._clock = clock
-        self._give_back: Callable[[list[Received]], None] | None = None
-        self._lock = threading.Lock()
-        self.messages: list[Received] = []
-        self.error: Exception | None = None
-        self.over = threading.Event()
-
-    def abandon(self, give_back: Callable[[list[Received]], None]) -> None:
-        """Nobody waits for it any more: what it brings is given to ``give_back``, from its thread if that lives on."""
-        with self._lock:
-            self._give_back = give_back
-            over = self.over.is_set()
-        if over:
-            give_back(self.messages)
-
-    def start(self, *, inline: bool) -> _Receive:
-        if inline:
-            self._run()
-        else:
-            threading.Thread(target=self._run, name="queue", daemon=True).start()
-        return self
-
-    def _run(self) -> None:
-        try:
-            self.messages = self._ask()
-        except Exception as error:
-            self.error = error
-        finally:
-            self.answered = self._clock.monotonic()
-            with self._lock:
-                self.over.set()
-                give_back = self._give_back
-            if give_back is not None:
-                give_back(self.messages)
-
-
 class SqsQueue:
     """``visibility``: seconds that a message is hidden after its receipt and after each `Message.extend`. ``inline``:
     receive in the caller's thread, for virtual time.
@@ -113,7 +68,8 @@ class SqsQueue:
         self._clock = clock
         self._visibility = int(max(1.0, min(visibility, LONGEST_HOLD)))
         self._inline = inline
-        self._under_way: _Receive | None = None
+        self._under_way: Receive | None = None
+        self.prefetch = OneAhead(sqs, translate, clock, visibility=self._visibility, inline=inline)
         self._settled: list[Message] = []
         self._most = 1  # messages in the next receive
         self._trouble = 0.0
@@ -133,12 +89,12 @@ class SqsQueue:
                 return found
 
     def _wait(self, seconds: float, stop: threading.Event) -> Sequence[Message] | None:
-        """What one receive brings."""
+        """What one receive brings; one that was begun before its time comes first."""
         until = self._clock.monotonic() + seconds + _GRACE_SECONDS
-        receive = self._under_way
+        receive = self._under_way or self.prefetch.take()
         if receive is None:
-            receive = _Receive(self._sqs, self._clock, seconds, self._most, self._visibility)
-            self._under_way = receive.start(inline=self._inline)
+            receive = Receive(self._sqs, self._clock, seconds, self._most, self._visibility).start(inline=self._inline)
+        self._under_way = receive
         self.flush()  # while the next ones are on their way
         while not receive.over.wait(_LOOK_SECONDS):
             if stop.is_set():
@@ -175,12 +131,13 @@ class SqsQueue:
         if self._closed:
             return
         self._closed = True
+        self.prefetch.let_go()
         self.flush()
         receive, self._under_way = self._under_way, None
         if receive is None:
             self._sqs.close()
             return
-        receive.over.wait(_LAST_SECONDS)
+        receive.over.wait(LAST_SECONDS)
         receive.abandon(self._give_back)
 
     def _give_back(self, messages: list[Received]) -> None:
@@ -190,11 +147,11 @@ class SqsQueue:
 
     # ── receiving ────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _notices(self, receive: _Receive) -> Sequence[Message] | None:
+    def _notices(self, receive: Receive) -> Sequence[Message] | None:
         """What the messages say, of our own keys. The next receive may bring twice as many, unless this one leads to
         something long.
         """
-        if self._clock.monotonic() - receive.answered >= self._visibility:
+        if self._clock.monotonic() - receive.shown >= self._visibility:
             # The worker was busy elsewhere, and others have had them since.
             return None
         if receive.messages:
@@ -202,23 +159,21 @@ class SqsQueue:
         read = [self._read(message, receive) for message in receive.messages]
         return [message for message in read if message is not None]
 
-    def _read(self, raw: Received, receive: _Receive) -> Message | None:
+    def _read(self, raw: Received, receive: Receive) -> Message | None:
         """A message that is put away here is a notice, too, of no keys: who drains must know that there was one. None
         for one that is left to others.
         """
-        message = Message(self, raw, (), receive.asked, receive.answered)
+        message = Message(self, raw, (), receive.asked, receive.shown)
         try:
             events = parse_events(raw.body)
         except NotAnEvent as error:
             self._sqs.put_away(raw, error.message)
             message.handled = True
             return message
-        keys = [self._translate(event.bucket, event.key) for event in events]
-        if events and all(key is None for key in keys):
+        if events and all(self._translate(event.bucket, event.key) is None for event in events):
             self._leave(raw, events[0])
             return None
-        created = [key for key, event in zip(keys, events, strict=True) if key and not event.removed]
-        message.keys = tuple(dict.fromkeys(created))
+        message.keys = created_keys(events, self._translate)
         return message
 
     def _leave(self, message: Received, event: ObjectEvent) -> None:

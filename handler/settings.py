@@ -15,6 +15,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from handler.errors import SettingsError
+from pipeline.devices import THRESHOLD, ComputeType, Device
 
 Seconds = Annotated[float, Field(gt=0)]
 
@@ -70,7 +71,12 @@ class Settings(BaseSettings):
 
     # the engine
     model: str = Field("auto", description="model for jobs that name none: auto, sphinx, or a Whisper model's name")
-    models: str | None = Field(None, description="where models come from: a folder, or hub")
+    models: str | None = Field(None, description="where models come from: a folder, s3://bucket/prefix, or hub")
+    device: Device = Field("auto", description="where models compute; auto: on a free GPU")
+    compute_type: ComputeType | None = Field(None, description="of CTranslate2; default: the best on the device")
+    gpu_memory_threshold: float = Field(THRESHOLD, gt=0, le=1, description="a GPU is free while others hold less of it")
+    engine_memory_bytes: int | None = Field(None, ge=1, description="memory over which the engine is started afresh")
+    fetch_ahead: bool = Field(True, description="fetch the next recording while a longer job is under way")
     home: Path = Field(Path("~/.cache/dropscribe"), description="where fetched models are kept")
     work_dir: Path = Field(
         Path(tempfile.gettempdir()) / f"dropscribe-{os.getuid()}",

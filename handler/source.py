@@ -1,7 +1,8 @@
 """Where a worker hears of inputs: the one protocol of queue and webhook. What they say is a hint; the scan is the
 truth.
 
-A `Source` gives notices; each notice names keys and wants to be told what became of them. Knows nothing of jobs.
+A `Source` gives notices; each notice names keys and wants to be told what became of them. A `Prefetch` has the next one
+ready. Knows nothing of jobs.
 """
 
 from __future__ import annotations
@@ -40,8 +41,31 @@ class Notice(Protocol):
         """
 
 
+class Prefetch(Protocol):
+    """One notice before its time: from its receipt on nobody else has it, and the next `Source.wait` gives it. Nothing
+    here raises. Owned by the worker's thread, but for `extend`.
+    """
+
+    def begin(self) -> None:
+        """Ask for one, if there is one now; does not wait for the answer. Nothing when one was asked for already."""
+
+    def keys(self) -> Sequence[str]:
+        """What it names; empty until it is here, and when there was none."""
+
+    def extend(self) -> None:
+        """As `Notice.extend`, for this one."""
+
+    def let_go(self) -> None:
+        """Let others have it now. Waits a moment for one that is on its way."""
+
+
 class Source(Protocol):
-    """Owned by the worker's thread, but for `Notice.extend`."""
+    """Owned by the worker's thread, but for `Notice.extend`. ``prefetch``: None where keeping one would keep nothing
+    from anybody, or is not possible.
+    """
+
+    @property
+    def prefetch(self) -> Prefetch | None: ...
 
     def wait(self, seconds: float, stop: threading.Event) -> Sequence[Any] | None:
         """Notices as soon as there are any; none after ``seconds``, or as soon as ``stop`` is set. None when it could
@@ -57,6 +81,8 @@ class Source(Protocol):
 
 class NoSource:
     """A worker that only scans."""
+
+    prefetch = None
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock

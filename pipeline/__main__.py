@@ -1,5 +1,5 @@
-"""``python -m pipeline``: ``engine`` (what the handler starts), ``fetch`` (weights from the hub), ``run`` (one file,
-no handler).
+"""``python -m pipeline``: ``engine`` (what the handler starts), ``fetch`` and ``convert`` (weights from the
+hub), ``probe`` (what this machine can compute with), ``run`` (one file, no handler).
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, get_args
 
+from pipeline.devices import THRESHOLD, ComputeType, Device, DeviceSettings
 from pipeline.errors import PipelineError, UnreadableMedia, sentence
 from pipeline.types import Event, JobRequest, Progress
 
@@ -27,8 +28,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if given.command == "engine":
             from pipeline.engine import serve
+            from pipeline.models import Models
 
-            return serve(sys.stdin.buffer, given.events_fd)
+            return serve(sys.stdin.buffer, given.events_fd, Models(_devices(given)))
+        if given.command == "convert":
+            return _convert(given.source, given.quantization, given.name)
+        if given.command == "probe":
+            return _probe(given)
         return _fetch(given.name) if given.command == "fetch" else _run(given.file, given.output, given.model)
     except PipelineError as error:
         return _say(sentence(error.message, error.hint))
@@ -55,13 +61,30 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     engine = commands.add_parser("engine", help="run jobs that come as JSON lines on stdin; started by the worker")
     engine.add_argument("--events-fd", type=_descriptor, required=True, help="descriptor to write events to")
+    _add_devices(engine)
+    probe = commands.add_parser("probe", help="say what this machine can compute with, by trying")
+    probe.add_argument("--model", help="the model to try: a name, or the path of its folder; else the best on disk")
+    probe.add_argument("--json", action="store_true", help="write JSON, for programs")
+    _add_devices(probe)
     fetch = commands.add_parser("fetch", help="download a Whisper model from the hub")
-    fetch.add_argument("name", help="for example large-v3-turbo, or a repository owner/name of CTranslate2 weights")
+    fetch.add_argument(
+        "name", help="for example large-v3-turbo, or a repository owner/name of CTranslate2 weights; @COMMIT pins it"
+    )
+    convert = commands.add_parser("convert", help="make a CTranslate2 model of a Whisper for transformers")
+    convert.add_argument("source", help="a repository owner/name of the hub, perhaps with @COMMIT, or a folder")
+    convert.add_argument("--quantization", default="float16", help="the type of the weights, for example int8_float16")
+    convert.add_argument("--name", help="what the model is called here")
     run = commands.add_parser("run", help="transcribe one file and write the 'results' of Deepgram's JSON")
     run.add_argument("file", type=Path)
     run.add_argument("-o", "--output", type=Path, help="write to this file instead of stdout")
     run.add_argument("--model", help="auto, sphinx, a Whisper model's name, or the path of its folder")
     return parser
+
+
+def _add_devices(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--device", choices=get_args(Device), default="auto")
+    parser.add_argument("--compute-type", choices=get_args(ComputeType), help="default: the best on the device")
+    parser.add_argument("--gpu-memory-threshold", type=_share, default=THRESHOLD, help="of it in use by others")
 
 
 def _descriptor(text: str) -> int:
@@ -70,6 +93,22 @@ def _descriptor(text: str) -> int:
     except (ValueError, OSError) as error:
         raise argparse.ArgumentTypeError(f"{text} is no open descriptor") from error
     return int(text)
+
+
+def _share(text: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = -1.0
+    if not 0 < share <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is no share: above 0, at most 1")
+    return share
+
+
+def _devices(given: argparse.Namespace) -> DeviceSettings:
+    return DeviceSettings(
+        device=given.device, compute_type=given.compute_type, gpu_memory_threshold=given.gpu_memory_threshold
+    )
 
 
 def _home() -> Path:
@@ -81,6 +120,24 @@ def _fetch(name: str) -> int:
 
     model = fetch(name, _home())
     print(f"{model.name} ({model.version}) is in {model.folder}")
+    return 0
+
+
+def _convert(source: str, quantization: str, name: str | None) -> int:
+    from pipeline.models.convert import convert
+
+    model = convert(source, _home(), quantization, name)
+    print(f"{model.name} ({model.version}) is in {model.folder}")
+    return 0
+
+
+def _probe(given: argparse.Namespace) -> int:
+    from pipeline.catalog import resolve
+    from pipeline.probe import probe, told
+
+    models, home = os.environ.get("DROPSCRIBE_MODELS"), _home()
+    found = probe(_devices(given), lambda: resolve(given.model, models, home, trusted=True), models, home)
+    print(found.model_dump_json() if given.json else told(found))
     return 0
 
 

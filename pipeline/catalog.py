@@ -1,54 +1,57 @@
 """One name for a model in, one `Model` out: which backend, which folder, and the digest of its weights.
 
-Takes what a person wrote (``auto``, ``sphinx``, ``large-v3``, ``nova-3``, …) and where models are kept; reads folders,
-never the network. Knows nothing of how a model runs: no torch, numpy or ctranslate2 here, because the handler imports
-it too.
+Takes what a person wrote (``auto``, ``sphinx``, ``large-v3``, ``large-v3@0123456``, ``nova-3``, …) and where models
+are kept; reads folders, never the network. Knows nothing of how a model runs: no torch, numpy or ctranslate2 here,
+because the handler imports it too.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
-from types import MappingProxyType
 from typing import Literal
 
 from pipeline.errors import ModelUnavailable, OptionsError
+from pipeline.family import (
+    ALIASES,
+    AUTO,
+    HUB,
+    REPOSITORIES,
+    SPHINX,
+    SUGGESTED,
+    canonical_name,
+    fetch_command,
+    folder_name,
+    name_of_folder,
+    pinned,
+    short,
+    split_pin,
+)
+from pipeline.shelf import Remote, Shelf, complete, is_bucket
 from pipeline.types import Frozen, ModelInfo, Warning
 from pipeline.weights import identity, is_model, missing
 
-AUTO = "auto"
-SPHINX = "sphinx"
-HUB = "hub"
-SUGGESTED = "large-v3-turbo"  # what to fetch when nothing is there: close to large-v3, several times faster
-
-# Whisper in CTranslate2's format, best first: the order in which `auto` chooses. The distilled and ``.en`` ones know
-# English only, so they come after a multilingual one of their class.
-REPOSITORIES: Mapping[str, str] = MappingProxyType(
-    {
-        "large-v3": "Systran/faster-whisper-large-v3",
-        "large-v3-turbo": "mobiuslabsgmbh/faster-whisper-large-v3-turbo",
-        "large-v2": "Systran/faster-whisper-large-v2",
-        "large-v1": "Systran/faster-whisper-large-v1",
-        "medium": "Systran/faster-whisper-medium",
-        "distil-large-v3.5": "distil-whisper/distil-large-v3.5-ct2",
-        "distil-large-v3": "Systran/faster-distil-whisper-large-v3",
-        "distil-large-v2": "Systran/faster-distil-whisper-large-v2",
-        "medium.en": "Systran/faster-whisper-medium.en",
-        "distil-medium.en": "Systran/faster-distil-whisper-medium.en",
-        "small": "Systran/faster-whisper-small",
-        "small.en": "Systran/faster-whisper-small.en",
-        "distil-small.en": "Systran/faster-distil-whisper-small.en",
-        "base": "Systran/faster-whisper-base",
-        "base.en": "Systran/faster-whisper-base.en",
-        "tiny": "Systran/faster-whisper-tiny",
-        "tiny.en": "Systran/faster-whisper-tiny.en",
-    }
-)
-ALIASES: Mapping[str, str] = MappingProxyType({"turbo": "large-v3-turbo", "large": "large-v3"})
+# What this module's users take from it, whichever part of the catalog it is of.
+__all__ = [
+    "ALIASES",
+    "AUTO",
+    "HUB",
+    "REPOSITORIES",
+    "SPHINX",
+    "SUGGESTED",
+    "Model",
+    "Remote",
+    "canonical_name",
+    "fetch_command",
+    "folder_name",
+    "leaves_choice",
+    "on_disk",
+    "resolve",
+    "whisper_in",
+]
 
 # Deepgram's own names, families with any option behind them: what is new there must not fail here.
 _DEEPGRAM = re.compile(
@@ -81,43 +84,47 @@ class Model(Frozen):
 
 
 def resolve(
-    name: str | None, models: str | None, home: Path, *, trusted: bool = False, default: str | None = None
+    name: str | None,
+    models: str | None,
+    home: Path,
+    *,
+    trusted: bool = False,
+    default: str | None = None,
+    remote: Remote | None = None,
 ) -> Model:
-    """The model that ``name`` means on this machine.
+    """The model that ``name`` means on this machine; ``name@revision`` is that revision or an error.
 
-    ``models``: the setting DROPSCRIBE_MODELS, a folder of model folders, ``hub``, or None. ``home``: the folder where
-    `fetch` puts models. ``trusted``: the name comes from the operator (a setting, the command line), so it may be a
-    path; a name out of a file's options never may. ``default``: the operator's model, in whose place the best on disk
-    is taken if it is None; it stands in for the names of Deepgram's models.
+    ``models``: the setting DROPSCRIBE_MODELS, a folder of model folders, ``s3://bucket/prefix``, ``hub``, or None.
+    ``home``: the folder where `fetch` puts models. ``trusted``: the name comes from the operator (a setting, the
+    command line), so it may be a path; a name out of a file's options never may. ``default``: the operator's model, in
+    whose place the best on disk is taken if it is None; it stands in for the names of Deepgram's models. ``remote``:
+    what brings models out of the bucket that ``models`` names; without it only those count that were brought before.
 
-    `OptionsError`: no such model, or a source that is not built yet. `ModelUnavailable`: a model we know, but its
-    weights are not here.
+    `OptionsError`: no such model. `ModelUnavailable`: a model we know, but its weights are not here, or others are.
+    What ``remote`` raises passes through.
     """
-    _refuse_s3(name, models)
+    if is_bucket(name):
+        raise OptionsError(
+            f"model: {short(name)} is an address, not a name",
+            "Set DROPSCRIBE_MODELS to the prefix, and name a model in it.",
+        )
     if trusted and name and (name.startswith(("/", "./", "../")) or is_model(Path(name))):
-        return whisper_in(Path(name), Path(name).absolute().name)
-    wanted = (name or AUTO).strip().lower()
-    if wanted == SPHINX:
+        return _at_path(name)
+    wanted, pin = split_pin((name or AUTO).strip().lower())
+    if wanted == SPHINX and pin is None:
         return _sphinx()
-    shelf = _shelf(models, home)
-    if wanted == AUTO:
+    shelf = Shelf(models, home, remote)
+    if wanted == AUTO and pin is None:
         return _default(shelf, models)
     canonical = canonical_name(wanted)
     if canonical in shelf:
-        return _whisper(canonical, _complete(shelf[canonical], canonical))
-    if _DEEPGRAM.fullmatch(wanted) and (wanted not in REPOSITORIES or shelf):
+        return _whisper(canonical, shelf.folder(canonical, pin))
+    if pin is None and _DEEPGRAM.fullmatch(wanted) and (wanted not in REPOSITORIES or shelf):
         same = _same_size(wanted, shelf)
         if same is not None:
-            return _whisper(same, _complete(shelf[same], same))
-        return _instead_of(wanted, resolve(default, models, home, trusted=True))
-    if canonical in REPOSITORIES:
-        raise ModelUnavailable(
-            f"the model {canonical} is not on this machine", f"Run `{fetch_command(canonical)}`{_or_folder(models)}."
-        )
-    known = [AUTO, SPHINX, *ALIASES, *REPOSITORIES, *(n for n in shelf if n not in REPOSITORIES)]
-    raise OptionsError(
-        f"model: there is no model called {_short(name)}", f"Known are: {', '.join(known)}; or a name of Deepgram's."
-    )
+            return _whisper(same, shelf.folder(same))
+        return _instead_of(wanted, resolve(default, models, home, trusted=True, remote=remote))
+    raise _not_here(name, pinned(canonical, pin), shelf, models, trusted)
 
 
 def leaves_choice(name: str | None) -> bool:
@@ -127,99 +134,56 @@ def leaves_choice(name: str | None) -> bool:
     return not wanted or (not named and _DEEPGRAM.fullmatch(wanted) is not None)
 
 
-def canonical_name(name: str) -> str:
-    """The name under which a model's folder is kept: ``turbo`` is ``large-v3-turbo``."""
-    folder = folder_name(name)
-    return ALIASES.get(folder, folder)
-
-
-def folder_name(repo: str) -> str:
-    """``owner/name`` as the name of one folder; it cannot be taken for a member of the family."""
-    return repo.strip().lower().replace("/", "--")
-
-
-def fetch_command(name: str) -> str:
-    return f"python -m pipeline fetch {name}"
-
-
 def whisper_in(folder: Path, name: str) -> Model:
     """The model in one folder. `ModelUnavailable` if a file that it needs is missing."""
-    return _whisper(name, _complete(folder, name))
+    return _whisper(name, complete(folder, name))
 
 
 def on_disk(models: str | None, home: Path) -> tuple[Model, ...]:
-    """Every Whisper model on this machine that can be loaded, best first."""
-    shelf = _shelf(models, home)
-    return tuple(_whisper(name, folder) for name, folder in shelf.items() if not missing(folder))
-
-
-# ── what is there ────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def _shelf(models: str | None, home: Path) -> dict[str, Path]:
-    """The model folders on this machine by canonical name, best first; those of ``models`` hide those of ``home``."""
-    found: dict[str, Path] = {}
-    if models and models != HUB:
-        source = Path(models)
-        if not source.is_dir():
-            raise ModelUnavailable(
-                f"DROPSCRIBE_MODELS is {models}, and there is no such folder",
-                "Create or mount it, or correct the setting.",
-            )
-        # A person may point at the one model instead of at the folder around it.
-        found.update({_named(source): source} if is_model(source) else dict(_models_in(source)))
-    for name, folder in _models_in(home):
-        found.setdefault(name, folder)
-    ranks = {name: rank for rank, name in enumerate(REPOSITORIES)}
-    return dict(sorted(found.items(), key=lambda item: (ranks.get(item[0], len(ranks)), item[0])))
-
-
-def _models_in(folder: Path) -> Iterator[tuple[str, Path]]:
-    try:
-        entries = sorted(folder.iterdir())
-    except (FileNotFoundError, NotADirectoryError):
-        return
-    except OSError as error:
-        reason = f"the models folder {folder} cannot be read: {error.strerror}"
-        raise ModelUnavailable(reason, "Give this user the permission to read it.") from error
-    for entry in entries:
-        if not entry.name.startswith(".") and not entry.name.endswith(".partial") and is_model(entry):
-            yield _named(entry), entry
-
-
-def _named(folder: Path) -> str:
-    """A folder may carry our name for the model, an alias (``turbo``), or its repository's."""
-    for name, repo in REPOSITORIES.items():
-        if folder.name.lower() == repo.split("/")[1].lower():
-            return name
-    return canonical_name(folder.name)
-
-
-def _complete(folder: Path, name: str) -> Path:
-    if not folder.is_dir():
-        raise ModelUnavailable(
-            f"there is no model folder {name}", "Give the path of a Whisper model in CTranslate2's format."
-        )
-    if absent := missing(folder):
-        raise ModelUnavailable(
-            f"the model {name} is incomplete: its folder {folder} has no {' and no '.join(absent)}", _refetch(name)
-        )
-    return folder
+    """Every Whisper model on this machine that can be loaded, best first; each revision of it."""
+    shelf = Shelf(models, home)
+    found = []
+    for name in shelf.local():
+        folders = {folder.resolve(): folder for folder in shelf.folders(name) if not missing(folder)}
+        found += [_whisper(name, folder) for folder in folders]
+    return tuple(found)
 
 
 # ── what is chosen ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _default(shelf: Mapping[str, Path], models: str | None) -> Model:
-    for candidate, folder in shelf.items():
-        if not missing(folder):
-            return _whisper(candidate, folder)
-    for candidate, folder in shelf.items():
-        _complete(folder, candidate)  # weights are there, but broken: say so, and never fall to sphinx over it
+def _at_path(name: str) -> Model:
+    folder, pin = Path(name), None
+    if not folder.is_dir() and "@" in folder.name:
+        path, pin = split_pin(name)
+        folder = Path(path)
+    folder = folder.absolute()
+    model = whisper_in(folder.resolve(), name_of_folder(folder.name) if "@" in folder.name else folder.name)
+    if pin is not None and not model.revision.startswith(pin):
+        raise ModelUnavailable(
+            f"the model in {folder} is {model.version}, not the revision {pin}", "Correct the path or the revision."
+        )
+    return model
+
+
+def _default(shelf: Shelf, models: str | None) -> Model:
+    # Where a bucket is asked, only one with the record of a whole model is listed: there is no broken one to pass over.
+    names = list(shelf)
+    broken: ModelUnavailable | None = None
+    for name in names:
+        try:
+            return _whisper(name, shelf.folder(name))
+        except ModelUnavailable as error:
+            broken = broken or error
+            if is_bucket(models):
+                break
+    if broken is not None:  # weights are there, but broken: say so, and never fall to sphinx over it
+        raise broken
     if models:
         raise ModelUnavailable(
-            f"DROPSCRIBE_MODELS is {models}, and there are no Whisper weights on this machine",
-            f"Run `{fetch_command(SUGGESTED)}`{_or_folder(models)}.",
+            f"DROPSCRIBE_MODELS is {models}, and there are no Whisper weights "
+            f"{'there or ' if is_bucket(models) else ''}on this machine",
+            _get(SUGGESTED, models),
         )
     message = (
         "No Whisper weights are on this machine, so pocketsphinx is used, whose transcripts are poor, English only, "
@@ -230,8 +194,8 @@ def _default(shelf: Mapping[str, Path], models: str | None) -> Model:
     return _sphinx().model_copy(update={"automatic": True, "warnings": (warning,)})
 
 
-def _same_size(wanted: str, shelf: Mapping[str, Path]) -> str | None:
-    """The Whisper on this machine that Deepgram's ``whisper-<size>`` is."""
+def _same_size(wanted: str, shelf: Shelf) -> str | None:
+    """The Whisper at hand that Deepgram's ``whisper-<size>`` is."""
     size = wanted.removeprefix("whisper-")
     if size == wanted:
         return None
@@ -263,26 +227,26 @@ def _whisper(name: str, folder: Path) -> Model:
 # ── words ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _refuse_s3(*values: str | None) -> None:
-    if any(value and value.strip().lower().startswith("s3://") for value in values):
-        raise OptionsError(
-            "models in an s3:// prefix are not built yet", "Point DROPSCRIBE_MODELS at a folder, or at the hub."
+def _not_here(
+    name: str | None, wanted: str, shelf: Shelf, models: str | None, trusted: bool
+) -> ModelUnavailable | OptionsError:
+    bare = wanted.partition("@")[0]
+    there = list(shelf)
+    if is_bucket(models) and (bare in REPOSITORIES or trusted):
+        at_hand = f"There {'are' if len(there) > 1 else 'is'} {', '.join(there)}. " if there else ""
+        return ModelUnavailable(
+            f"there is no model {wanted} in {models}, nor on this machine", at_hand + _get(wanted, models)
         )
-
-
-def _or_folder(models: str | None) -> str:
-    return f", or put its folder into {models}" if models and models != HUB else ""
-
-
-def _refetch(name: str) -> str:
-    canonical = canonical_name(name)
-    return (
-        f"Delete the folder and run `{fetch_command(canonical)}`."
-        if canonical in REPOSITORIES
-        else "Copy the model again, with all of its files."
+    if bare in REPOSITORIES:
+        return ModelUnavailable(f"the model {wanted} is not on this machine", _get(wanted, models))
+    known = [AUTO, SPHINX, *ALIASES, *REPOSITORIES, *(n for n in there if n not in REPOSITORIES)]
+    return OptionsError(
+        f"model: there is no model called {short(name)}", f"Known are: {', '.join(known)}; or a name of Deepgram's."
     )
 
 
-def _short(name: str | None) -> str:
-    text = repr(name)
-    return text if len(text) <= 80 else text[:76] + "…" + text[0]
+def _get(name: str, models: str | None) -> str:
+    if is_bucket(models):
+        return f"Put it there: `dropscribe models push {name.partition('@')[0]} {models}`."
+    folder = f", or put its folder into {models}" if models and models != HUB else ""
+    return f"Run `{fetch_command(name)}`{folder}."

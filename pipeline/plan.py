@@ -23,7 +23,7 @@ __all__ = [
 ]  # fmt: skip
 
 # Raised whenever a stage's output changes for the same input: old artifacts are then no longer hits.
-CODE_VERSIONS = {DECODING: 1, SEPARATING: 1, TRANSCRIBING: 1, DIARIZING: 1, GENERATING_OUTPUT: 2}
+CODE_VERSIONS = {DECODING: 1, SEPARATING: 1, TRANSCRIBING: 2, DIARIZING: 1, GENERATING_OUTPUT: 2}
 
 
 @dataclass(frozen=True, slots=True)

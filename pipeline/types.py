@@ -39,6 +39,12 @@ class Span(Frozen):
     end: float
 
 
+class SpeechWindow(Span):
+    """A stretch for a recogniser to hear at once. ``speech``: where in it somebody speaks, in order."""
+
+    speech: tuple[Span, ...]
+
+
 class Word(Frozen):
     """One word. ``text`` as the backend wrote it, without spaces around it (``country,`` from one that punctuates)."""
 
@@ -122,7 +128,10 @@ class Media(Frozen):
 
 
 class Progress(Frozen):
-    """``percent`` of the stage, 0…100; ``done``, ``total``: audio seconds; ``partial``: the transcript's tail."""
+    """``percent`` of the stage, 0…100; ``done``, ``total``: audio seconds; ``partial``: the transcript's tail; ``eta``:
+    seconds until the stage is over, ``job_eta`` until the job is, from measured rates; None where nothing is known yet.
+    Stages side by side each tell of themselves.
+    """
 
     type: Literal["progress"] = "progress"
     stage: str
@@ -130,6 +139,8 @@ class Progress(Frozen):
     done: float | None = None
     total: float | None = None
     partial: str | None = None
+    eta: float | None = None
+    job_eta: float | None = None
 
 
 class StageDone(Frozen):
@@ -148,9 +159,12 @@ class StageDone(Frozen):
 
 
 class Done(Frozen):
-    """Every stage's artifact lies in the work directory."""
+    """Every stage's artifact lies in the work directory. ``resident``: bytes of memory the engine holds now, 0 where
+    the system does not say.
+    """
 
     type: Literal["done"] = "done"
+    resident: int = 0
 
 
 class Failed(Frozen):
@@ -166,6 +180,9 @@ Event = Annotated[Ready | Media | Progress | StageDone | Done | Failed, Field(di
 class JobRequest(Frozen):
     """What the handler writes to the engine's stdin, one line a job. The work directory holds the source and any
     cached artifacts.
+
+    ``prepared``: the folder of an earlier `PrepareRequest`, whose work the job may use. One that this engine does not
+    know, that failed or that was made with other parameters is no error: the job decodes for itself.
     """
 
     type: Literal["job"] = "job"
@@ -174,6 +191,21 @@ class JobRequest(Frozen):
     options: dict[str, Any]  # pipeline.options.Options, dumped
     model: dict[str, Any]  # pipeline.catalog.Model, dumped
     seed: str  # a digest, from which the utterances' ids are made
+    max_duration: float | None = None  # seconds
+    prepared: str | None = None
+
+
+class PrepareRequest(Frozen):
+    """Asks the engine to decode a recording ahead of its job, and to find the speech in it, beside the job under way.
+
+    ``source``: absolute path of the recording; ``folder``: absolute path of an empty folder for what is decoded, the
+    handler's to remove. Never answered, and its failures are silent: the job itself meets them again.
+    """
+
+    type: Literal["prepare"] = "prepare"
+    folder: str
+    source: str
+    per_channel: bool
     max_duration: float | None = None  # seconds
 
 
@@ -192,4 +224,4 @@ class ExportRequest(Frozen):
     file: str = ""
 
 
-Request = Annotated[JobRequest | ExportRequest, Field(discriminator="type")]
+Request = Annotated[JobRequest | PrepareRequest | ExportRequest, Field(discriminator="type")]

@@ -27,9 +27,10 @@ from handler.cli.screen import note, progress_bars, results
 from handler.clock import Clock
 from handler.errors import Usage
 from handler.layout import SPEAKERS_FILE, SPEAKERS_SUFFIX, job_id_of
+from handler.models.library import Library
 from handler.settings import Settings, load_settings
 from handler.worker.scratch import Scratch
-from pipeline.catalog import Model, resolve
+from pipeline.catalog import Model
 from pipeline.errors import EmptyMedia, EngineFailure, OutOfSpace
 from pipeline.formats.captions import Captions
 from pipeline.formats.captions.names import MAX_BYTES, read_names
@@ -122,7 +123,7 @@ def transcribe(file: Path, parsed: Parsed, settings: Settings, runtime: Runtime)
     shared = parsed.options.model_copy(update={"cache": True})  # nothing is kept here, so nothing has to be kept apart
     parsed = parsed.model_copy(update={"options": shared})
     named = parsed.options.model or settings.model
-    model = resolve(named, settings.models, settings.home, trusted=True, default=settings.model)
+    model = Library(settings, clock).named(named, trusted=True)
     if file.stat().st_size == 0:
         raise EmptyMedia(f"{file} is empty")
     with file.open("rb") as source:
@@ -204,7 +205,7 @@ class _View:
 
 
 def _drive(request: JobRequest, settings: Settings, runtime: Runtime, clock: Clock) -> Facts:
-    engine = runtime.engine(clock, Path(request.work))
+    engine = runtime.engine(clock, Path(request.work), settings)
     facts: Facts | None = None
 
     try:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from handler.child import Engine
     from handler.settings import Settings
     from handler.store.base import Store
+    from pipeline.machine import Machine
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -34,11 +35,28 @@ def escaped(text: str) -> str:
     return _CONTROLS.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
-def child_engine(clock: Clock, home: Path) -> Engine:
+def child_engine(clock: Clock, home: Path, settings: Settings) -> Engine:
     """The real engine: a child process, started at the first job. ``home``: what it sees as its home folder."""
     from handler.child import ChildEngine
+    from handler.recycling import Drift
 
-    return ChildEngine(clock, home=home)
+    drift = Drift(settings.engine_memory_bytes)
+    return ChildEngine(clock, arguments=engine_arguments(settings), home=home, drift=drift)
+
+
+def engine_arguments(settings: Settings) -> list[str]:
+    """The engine's own settings, as ``python -m pipeline engine`` takes them: it sees no variable of ours."""
+    given = ["--device", settings.device, "--gpu-memory-threshold", str(settings.gpu_memory_threshold)]
+    if settings.compute_type is not None:
+        given += ["--compute-type", settings.compute_type]
+    return given
+
+
+def probed(settings: Settings, model: str) -> Machine:
+    """What this machine can compute with, by a child process that tries. ``model``: see `ask_machine`."""
+    from handler.cli.doctor.probing import ask_machine
+
+    return ask_machine(settings, model)
 
 
 def store_at(url: str, clock: Clock, settings: Settings) -> Store:
@@ -54,7 +72,8 @@ class Runtime:
 
     clock: Clock = field(default_factory=SystemClock)
     store: Callable[[str, Clock, Settings], Store] = store_at
-    engine: Callable[[Clock, Path], Engine] = child_engine
+    engine: Callable[[Clock, Path, Settings], Engine] = child_engine
+    probe: Callable[[Settings, str], Machine] = probed
 
 
 def speak_up(command: Command) -> Command:

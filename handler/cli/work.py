@@ -1,7 +1,7 @@
 """``dropscribe work``: a worker on a bucket, until it is told to stop or everything is done.
 
-Fetches the model if models come from the hub, probes the store, runs `handler.worker.Worker` in a thread, and leaves
-the main thread to the signals.
+Brings the model if models come from a bucket or the hub, probes the store, runs `handler.worker.Worker` in a thread,
+and leaves the main thread to the signals.
 """
 
 from __future__ import annotations
@@ -12,8 +12,6 @@ import os
 import re
 import signal
 import socket
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -28,13 +26,15 @@ from handler.cli.runtime import Runtime, standard, start_log
 from handler.cli.screen import messages, note, write_json
 from handler.clock import Clock
 from handler.errors import EXIT_TEMPORARY, Usage
+from handler.models.hub import fetch
+from handler.models.library import Library
 from handler.settings import Settings
 from handler.source import Source
 from handler.store.opening import event_keys
 from handler.store.probe import probe
 from handler.worker import Tally, Worker
 from handler.worker.beside import in_turn, side_by_side
-from pipeline.catalog import AUTO, HUB, SUGGESTED, Model, fetch_command, resolve
+from pipeline.catalog import AUTO, HUB, SUGGESTED, Model
 from pipeline.errors import ModelUnavailable
 
 log = logging.getLogger(__name__)
@@ -99,7 +99,7 @@ def be_a_worker(
     opened = open_bucket(bucket, runtime, make=True, model=model)
     hears = source(opened)
     try:
-        found = ready_model(opened.settings)
+        found = ready_model(opened.settings, runtime.clock)
         for warning in found.warnings:
             log.warning("%s", warning.message)
         probe(opened.store, runtime.clock, prefix=f"{opened.layout.state}probe/")
@@ -108,12 +108,13 @@ def be_a_worker(
             opened.store,
             opened.settings,
             runtime.clock,
-            runtime.engine(runtime.clock, opened.settings.work_dir),
+            runtime.engine(runtime.clock, opened.settings.work_dir, opened.settings),
             name=called,
             stop=threading.Event(),
             source=hears,
             beside=in_turn if folder_of(opened.store) is not None else side_by_side,
             aside=side_by_side,
+            ahead=side_by_side if opened.settings.fetch_ahead else None,
         )
         _say_hello(opened, worker, found, drain)
         tally = _run(worker, drain, runtime.clock, opened.settings.stop_seconds)
@@ -143,28 +144,20 @@ def _say_goodbye(bucket: Bucket, worker: Worker, tally: Tally, as_json: bool) ->
         note(f"Done: {tally.completed} completed, {tally.cached} of them from the cache{failed}.")
 
 
-def ready_model(settings: Settings) -> Model:
-    """The worker's own model, fetched first if it is not here and models come from the hub. `ModelUnavailable`."""
+def ready_model(settings: Settings, clock: Clock) -> Model:
+    """The worker's own model, brought here first if it is not: out of a bucket, or from the hub where models come from
+    there. `ModelUnavailable`, `OutOfSpace`, and of a bucket `StoreError`.
+    """
+    library = Library(settings, clock)
     try:
-        return resolve(settings.model, settings.models, settings.home, trusted=True)
+        return library.own()
     except ModelUnavailable:
         if settings.models != HUB or "/" in settings.model:
             raise
     name = SUGGESTED if settings.model == AUTO else settings.model
     log.info("fetching the model %s; this happens once", name)
-    # A process of its own: it is the only one that talks to the hub, and it is gone before a job is claimed.
-    environment = {**os.environ, "DROPSCRIBE_HOME": str(settings.home)}
-    for secret in ("DROPSCRIBE_LISTEN_TOKEN", "DROPSCRIBE_CALLBACK_SECRET"):
-        environment.pop(secret, None)
-    done = subprocess.run(
-        [sys.executable, "-P", "-m", "pipeline", "fetch", name], stdout=subprocess.DEVNULL, env=environment
-    )
-    if done.returncode:
-        raise ModelUnavailable(
-            f"the model {name} could not be fetched (the reason stands above)",
-            f"Check the network, or run `{fetch_command(name)}` where there is one and copy the folder.",
-        )
-    return resolve(settings.model, settings.models, settings.home, trusted=True)
+    fetch(name, settings.home)
+    return library.own()
 
 
 def _called(name: str | None, clock: Clock) -> str:

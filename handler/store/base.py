@@ -103,3 +103,15 @@ class KeepsMetadata(Protocol):
 
         ``sent`` is told the bytes that went out, from any thread; a negative number when a part is sent again.
         """
+
+
+@runtime_checkable
+class GivesRanges(Store, Protocol):
+    """A store that gives parts of an object, so that several can come at once and none twice. A folder need not."""
+
+    def pieces(self, info: Info, first: int, last: int) -> Iterator[bytes]:
+        """The bytes from ``first`` to before ``last``, 0 ≤ first < last ≤ size, of that version, in small pieces.
+
+        `Changed`, `NotFound`; `Unavailable` also where it ends early: what came until then is right. A short answer
+        may also just end.
+        """

@@ -163,6 +163,29 @@ class S3Store:
 
         return s3_body.download(ask, info, path, self._clock, self._etags, check)
 
+    def pieces(self, info: Info, first: int, last: int) -> Iterator[bytes]:
+        """See `handler.store.base.GivesRanges`."""
+        wanted = {"IfMatch": f'"{info.version}"', "Range": f"bytes={first}-{last - 1}"}
+        try:
+            with self._errors("s3:GetObject", info.key):
+                reply = self._client.get_object(**self._readable(info.key), **wanted)
+        except Refused as error:
+            raise Changed(f"{self.url}/{info.key} was replaced meanwhile") from error
+        if _bare(reply["ETag"]) != info.version:  # a server that ignores If-Match
+            reply["Body"].close()
+            raise Changed(f"{self.url}/{info.key} was replaced meanwhile")
+        at = first if reply["ResponseMetadata"]["HTTPStatusCode"] == 206 else 0  # a server may not know Range
+        try:
+            with contextlib.closing(s3_body.chunks(reply["Body"])) as chunks:
+                for chunk in chunks:
+                    if piece := chunk[max(0, first - at) : max(0, last - at)]:
+                        yield piece
+                    at += len(chunk)
+                    if at >= last:
+                        return
+        except s3_body.Torn as error:
+            raise Unavailable(f"{self.url}/{info.key} arrived in part: {error}") from error
+
     # ── writing ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def put(self, key: str, body: bytes, *, if_absent: bool = False, if_match: str | None = None) -> str:

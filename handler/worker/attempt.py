@@ -24,6 +24,8 @@ from handler.lease import Lease
 from handler.settings import Settings
 from handler.types import JobRecord
 from handler.worker.heart import Heart, Pulse, Tick
+from handler.worker.lookout import Interrupted, Lookout
+from handler.worker.recording import Recording
 from handler.worker.report import Report
 from pipeline.catalog import Model, leaves_choice
 from pipeline.errors import EngineFailure, ErrorDetail, ModelUnavailable, OutOfSpace, PipelineError
@@ -32,17 +34,6 @@ from pipeline.plan import GENERATING_OUTPUT, TRANSCRIBING, StagePlan, stage_plan
 from pipeline.types import Done, Event, Facts, Failed, JobRequest, Media, Progress, StageDone
 
 log = logging.getLogger(__name__)
-
-
-# Whoever cancels an input either finds its job named in the manifest, or has set the marker before that manifest: so
-# one look at the marker, some time after, misses nobody. A job that is over so soon is not worth the request.
-_ASK_SECONDS = 1.0
-
-
-class Interrupted(HandlerError):
-    """The worker was told to stop: the lease was released, what is finished is cached."""
-
-    retryable = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +70,8 @@ class _Course:
 
 
 class Attempt:
-    """One per claim. ``fetch`` brings the recording when a stage needs it and it is not at hand yet. ``still_wanted``:
-    called once, early in a job that takes longer; `LeaseLost` when it is not.
+    """One per claim. ``fetch`` brings the recording when a stage needs it and it is not at hand yet. ``still_wanted``
+    and ``meanwhile`` as in `Lookout`.
     """
 
     def __init__(
@@ -98,8 +89,9 @@ class Attempt:
         stop: threading.Event,
         heart: Heart,
         pulse: Pulse,
-        fetch: Callable[[], Path],
+        fetch: Callable[[], Recording],
         still_wanted: Callable[[], None],
+        meanwhile: Callable[[float | None], None],
     ) -> None:
         self._lease = lease
         self._options = options
@@ -110,14 +102,15 @@ class Attempt:
         self._settings = settings
         self._work = scratch / f"{lease.record.jid[:16]}-{lease.token}"
         self._report = report
-        self._stop = stop
-        self._stop_by: float | None = None  # monotonic; once told to stop
         self._heart = heart
         self._pulse = pulse
         self._tick: Tick = lambda: None
         self._fetch = fetch
-        self._still_wanted = still_wanted
-        self._ask_at = clock.monotonic() + _ASK_SECONDS
+        self._recording: Recording | None = None
+        self._lookout = Lookout(
+            lease, report, clock, stop,
+            stop_seconds=settings.stop_seconds, still_wanted=still_wanted, meanwhile=meanwhile,
+        )  # fmt: skip
         self._course = _Course()
         record = lease.record
         self._plans = {plan.name: plan for plan in stage_plans(record.content.sha256, options, model, record.jid)}
@@ -139,6 +132,8 @@ class Attempt:
             self._release(wait=self._settings.backoff_seconds)
             raise
         finally:
+            if self._recording is not None:
+                self._recording.remove()
             shutil.rmtree(self._work, ignore_errors=True)
 
     def _attempt(self) -> Committed | NotDone:
@@ -201,12 +196,14 @@ class Attempt:
 
     def _bring_recording(self) -> str:
         self._report.stage("downloading")
-        path = self._fetch()
+        self._recording = self._fetch()
+        path = self._recording.path
         target = self._work / f"source{path.suffix}"
         path.replace(target)
         return target.name
 
     def _drive(self, source: str) -> None:
+        prepared = self._recording.prepared if self._recording is not None else None
         request = JobRequest(
             work=str(self._work),
             source=source,
@@ -214,36 +211,21 @@ class Attempt:
             model=self._model.model_dump(mode="json"),
             seed=self._plans[GENERATING_OUTPUT].digest,
             max_duration=self._settings.max_duration_seconds,
+            prepared=str(prepared) if prepared is not None else None,
         )
+        self._lookout.engine_begins()
         events = self._engine.run(request, time_limit=self._settings.time_limit, poll=self._settings.poll_seconds)
         with contextlib.closing(events):  # type: ignore[type-var]
             for event in events:
-                self._look_around()
+                self._tick()
+                self._lookout.around()
                 if event is not None:
                     self._on(event)
-
-    def _look_around(self) -> None:
-        self._tick()
-        if self._clock.monotonic() >= self._ask_at:
-            self._ask_at = float("inf")
-            self._still_wanted()
-        if self._lease.lost:
-            raise LeaseLost(f"job {self._lease.record.jid}: the lease was lost while the engine was at work")
-        if self._stop.is_set():
-            self._stop_in_time()
-
-    def _stop_in_time(self) -> None:
-        """Go on only if the stage will be over before the grace is."""
-        now = self._clock.monotonic()
-        if self._stop_by is None:
-            self._stop_by = now + self._settings.stop_seconds
-        eta = self._report.eta()
-        if eta is None or now + eta > self._stop_by:
-            raise Interrupted("the worker is stopping")
 
     def _on(self, event: Event) -> None:
         match event:
             case Media():
+                self._lookout.recording_is_open()
                 self._report.media(event.duration)
             case Progress():
                 self._report.progress(event)

@@ -27,11 +27,13 @@ from handler.settings import Settings
 from handler.store.base import Store
 from handler.store.swap import Conflict
 from handler.types import JobRecord, Subscriber
-from handler.worker.attempt import Attempt, Committed, Interrupted
+from handler.worker.attempt import Attempt, Committed
 from handler.worker.endings import Endings
 from handler.worker.heart import Heart, Pulse
 from handler.worker.intake import Intake, Noticed, Work
+from handler.worker.lookout import Interrupted
 from handler.worker.memory import LOOK_AGAIN_SECONDS, Memory
+from handler.worker.recording import Recording
 from handler.worker.report import Report
 from handler.worker.wanted import Wanted
 from pipeline.errors import ErrorDetail, ModelUnavailable, PipelineError
@@ -44,16 +46,20 @@ class Errand:
     """Who sent the worker to an input: nobody (the scan), or a message, which wants to hear that work goes on.
 
     ``begun`` is called when something long starts, perhaps again and again, ``extend`` with every heartbeat, from the
-    heart's thread.
+    heart's thread. ``left``: called again and again while the engine is at a job that takes longer, with the seconds
+    that it is likely to take from then on, None where nobody knows.
     """
 
     begun: Callable[[], None] = lambda: None
     extend: Callable[[], None] = lambda: None
+    left: Callable[[float | None], None] = lambda seconds: None
     again: bool = False  # told before: somebody may have done part of it
 
 
 class Claims:
-    """``lease`` is the one of the job under way."""
+    """``lease`` is the one of the job under way. ``meanwhile``: called again and again while the engine is at a job
+    that takes longer.
+    """
 
     def __init__(
         self,
@@ -71,6 +77,7 @@ class Claims:
         memory: Memory,
         stop: threading.Event,
         heart: Heart,
+        meanwhile: Callable[[], None] = lambda: None,
     ) -> None:
         self._store = store
         self._layout = layout
@@ -86,6 +93,7 @@ class Claims:
         self._memory = memory
         self._stop = stop
         self._heart = heart
+        self._meanwhile = meanwhile
         self.endings = Endings(publisher, jobs.worker)
         self.lease: Lease | None = None
 
@@ -156,8 +164,9 @@ class Claims:
             pulse=Pulse(
                 lease, report, self._settings.beat_seconds, partial(self._wanted.by_anybody, lease), errand.extend
             ),
-            fetch=lambda: work.recording or self._intake.download(noticed.info)[0],
+            fetch=partial(self._recording, noticed, work),
             still_wanted=partial(self._wanted.withdraw_if_asked, lease, report, work.subscriber),
+            meanwhile=partial(self._while_at_it, errand),
         )
         self.lease = lease
         try:
@@ -177,6 +186,17 @@ class Claims:
             return self.unless_left(noticed.sid, self.endings.dead(outcome.record, lease, report, noticed.sid))
         self._wait_for_next(outcome.record, outcome.error, lease, report)
         return False
+
+    def _while_at_it(self, errand: Errand, left: float | None) -> None:
+        errand.left(left)
+        self._meanwhile()
+
+    def _recording(self, noticed: Noticed, work: Work) -> Recording:
+        recording = work.recording or self._intake.recording(noticed.info)
+        if recording.ahead:
+            log.info("%s was fetched ahead", noticed.source.key)
+            self.endings.fetched_ahead()
+        return recording
 
     def _give_back(self, error: HandlerError | PipelineError, lease: Lease, report: Report) -> set[str]:
         """Who waits for a job that was given back is told; whose recording has gone meanwhile is cancelled, because no

@@ -33,6 +33,7 @@ class Tally:
     cached: int = 0  # of the completed: without any stage run for them
     failed: int = 0
     cancelled: int = 0
+    ahead: int = 0  # jobs whose recording had been fetched while the one before was under way
 
 
 class Endings:
@@ -45,6 +46,10 @@ class Endings:
     @property
     def tally(self) -> Tally:
         return Tally(**self._counts)
+
+    def fetched_ahead(self) -> None:
+        """A job begins with a recording that was there already."""
+        self._counts["ahead"] += 1
 
     def committed(self, outcome: Committed, lease: Lease, report: Report, own: str) -> bool:
         """A job that was run here: publish for everybody who waits for it. ``own``: the sid it was claimed for; False

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Set
+from collections.abc import Callable, Iterable, Set
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
 
 from handler.child import Engine
 from handler.clock import Clock
-from handler.errors import AccessDenied, Changed, HandlerError, LeaseLost, NotFound, StoreError
+from handler.errors import AccessDenied, Changed, HandlerError, NotFound, StoreError
 from handler.exports import Exporter
 from handler.job import Jobs
 from handler.layout import Layout, is_recording
@@ -24,16 +24,19 @@ from handler.publish import Herald, Publisher
 from handler.settings import Settings
 from handler.speakers import SpeakerNames
 from handler.store.base import Store
-from handler.types import Content, Member, Subscriber
+from handler.types import Content, Member
 from handler.watch import Candidate
-from handler.worker.attempt import Interrupted
+from handler.worker.ahead import Ahead, Upcoming
 from handler.worker.beside import Beside, answered
 from handler.worker.claims import Claims, Errand
 from handler.worker.endings import Endings
 from handler.worker.heart import Heart
 from handler.worker.intake import Intake, Noticed
+from handler.worker.lookout import Interrupted
 from handler.worker.memory import LOOK_AGAIN_SECONDS, Memory
+from handler.worker.recording import Hand
 from handler.worker.scratch import Scratch
+from handler.worker.troubles import Troubles
 from handler.worker.wanted import Wanted
 from pipeline.catalog import leaves_choice
 from pipeline.errors import ModelUnavailable, PipelineError, sentence
@@ -67,6 +70,7 @@ class Inputs:
         stop: threading.Event,
         heart: Heart,
         beside: Beside,
+        ahead: Beside | None = None,
         herald: Herald | None = None,
     ) -> None:
         self._layout = layout
@@ -75,7 +79,12 @@ class Inputs:
         self._stop = stop
         self._beside = beside
         jobs = Jobs(store, layout, clock, settings, name)
-        self._intake = Intake(store, layout, clock, settings, scratch.path, self._go_on, beside)
+        self._hand = Hand(clock)
+        self._intake = Intake(store, layout, clock, settings, scratch.path, self._go_on, beside, self._hand)
+        self._ahead = Ahead(
+            store, layout, clock, settings, scratch.path, engine,
+            intake=self._intake, hand=self._hand, stop=stop, beside=ahead,
+        )  # fmt: skip
         exporter = Exporter(engine, SpeakerNames(store, layout, clock), clock, settings, scratch.path)
         self._publisher = Publisher(store, layout, clock, exporter, herald)
         self._wanted = Wanted(jobs, self._publisher, clock)
@@ -94,7 +103,10 @@ class Inputs:
             memory=self.memory,
             stop=stop,
             heart=heart,
+            meanwhile=lambda: self._ahead.meanwhile(self.upcoming),
         )
+        self._troubles = Troubles(self.memory, settings, self._intake, self._claims, later=self.later)
+        self.upcoming: Callable[[], Iterable[Upcoming]] = tuple  # what is likely to be next, as the loop knows it
         self.listed_at = float("inf")  # this machine's monotonic seconds of the listing that candidates come from
         self._errand = Errand()  # the present one
         self._since = clock.monotonic()  # when it began
@@ -131,7 +143,9 @@ class Inputs:
     def see(self, candidate: Candidate, options: Set[str]) -> bool:
         """An input as a listing shows it; everything that is its own affair is caught. True when it is settled."""
         sid, taken = candidate.sid, self.taken
-        settled = self._safely(candidate.source.key, sid, lambda: self.handle(candidate, options))
+        self._ahead.job_begins()
+        settled = self._troubles.safely(candidate.source.key, sid, lambda: self.handle(candidate, options))
+        self._hand.drop(sid)  # its turn is over
         if settled or self.taken > taken:  # who has it looks at it again
             self.memory.found.discard(sid)
         else:
@@ -142,8 +156,23 @@ class Inputs:
         """An input that a message names, by its key in the store. True when there is nothing left to do for it, else in
         how many seconds to come again.
         """
-        if not key.startswith(self._layout.input) or not is_recording(key.removeprefix(self._layout.input)):
+        if not self.is_recording(key):
             return True, 0.0
+        self._ahead.job_begins()
+        try:
+            return self._see_key(key, errand)
+        finally:
+            self._hand.drop(key)  # its turn is over
+
+    def is_recording(self, key: str) -> bool:
+        """Whether that is an input's key in the store."""
+        return key.startswith(self._layout.input) and is_recording(key.removeprefix(self._layout.input))
+
+    def close(self) -> None:
+        """Nothing is fetched ahead any more."""
+        self._ahead.close()
+
+    def _see_key(self, key: str, errand: Errand) -> tuple[bool, float]:
         try:
             noticed = self._intake.notice(key)
         except NotFound:
@@ -154,7 +183,7 @@ class Inputs:
         sid = noticed.sid
         self._errand, self._since = errand, self._clock.monotonic()
         try:
-            settled = self._safely(noticed.source.key, sid, lambda: self._told(noticed, errand))
+            settled = self._troubles.safely(noticed.source.key, sid, lambda: self._told(noticed, errand))
         finally:
             self._errand = Errand()
         return settled, 0.0 if settled else self.wait_for(sid)
@@ -172,30 +201,6 @@ class Inputs:
         known = None if fresh else self._intake.known(noticed.source.sid)
         return self._take(noticed, known, None, errand, _Look(asked, noticed.at))
 
-    def _safely(self, key: str, sid: str, see: Callable[[], bool]) -> bool:
-        try:
-            return see()
-        except Interrupted:
-            return False
-        except ModelUnavailable:
-            raise
-        except NotFound:
-            log.info("%s: deleted meanwhile", key)
-        except Changed as error:
-            log.info("%s: %s", key, error.message)
-        except LeaseLost as error:
-            log.warning("%s: %s", key, error.message)
-        except HandlerError as error:
-            log.error("%s: %s", key, sentence(error.message, error.hint))
-            self.later(sid, self.memory.patience(sid))
-            return False
-        except OSError as error:  # of the work directory
-            log.error("%s: %s; looked at again later", key, error)
-        except Exception:
-            log.exception("%s: an error of ours; looked at again later", key)
-        self.later(sid, LOOK_AGAIN_SECONDS)
-        return False
-
     def handle(self, candidate: Candidate, options: Set[str] | None = None) -> bool:
         """See one input to its end, or as far as it goes now. True when it is settled. ``options``: as in
         `OptionsFinder`.
@@ -212,7 +217,7 @@ class Inputs:
             noticed = self._intake.notice(candidate.info.key, candidate.asked)
         except AccessDenied as error:
             unread = self._intake.unread(candidate.info, candidate.asked)
-            return self._trouble(unread, unread.subscriber, error)
+            return self._troubles.refuse(unread, unread.subscriber, error)
         if noticed.source.sid != candidate.source.sid:
             raise Changed(f"{noticed.source.key} is another version than the listing showed")
         member = noticed.subscriber.member
@@ -232,13 +237,13 @@ class Inputs:
         except ModelUnavailable as error:
             if own_model:
                 raise
-            return self._trouble(noticed, subscriber, error)
+            return self._troubles.refuse(noticed, subscriber, error)
         except AccessDenied as error:
-            return self._trouble(noticed, subscriber, error)
+            return self._troubles.refuse(noticed, subscriber, error)
         except (StoreError, Interrupted):
             raise
         except (HandlerError, PipelineError) as error:
-            return self._trouble(noticed, subscriber, error)
+            return self._troubles.refuse(noticed, subscriber, error)
         try:
             settled = look.settled.result()
             if settled or (self._is_long_ago(look.at) and self._intake.settled(noticed.sid)):  # a long download
@@ -247,7 +252,7 @@ class Inputs:
             return self._claims.see(noticed, work, errand)
         finally:
             if work.recording is not None:
-                work.recording.unlink(missing_ok=True)
+                work.recording.remove()
 
     def _is_asked_for(self, member: Member) -> bool:
         """Whether the batch that asked still lies there, and is open."""
@@ -256,19 +261,6 @@ class Inputs:
 
     def _is_long_ago(self, asked_at: float) -> bool:
         return self._clock.monotonic() - asked_at > STALE_SECONDS
-
-    def _trouble(self, noticed: Noticed, subscriber: Subscriber, error: HandlerError | PipelineError) -> bool:
-        """Something is wrong before there is a job to charge. Passing troubles are tried as often as a job would be."""
-        sid = noticed.sid
-        self.memory.troubles[sid] += 1
-        attempts = self.memory.troubles[sid]
-        if error.retryable and attempts < self._settings.max_attempts:
-            log.warning("%s: %s (attempt %d)", noticed.source.key, sentence(error.message, error.hint), attempts)
-            self.later(sid, self._settings.backoff_seconds * 2 ** (attempts - 1))
-            return False
-        if self._intake.settled(sid):  # by a worker that met the same
-            return True
-        return self._claims.unless_left(sid, self.endings.refused(noticed, subscriber, error.to_detail(), attempts))
 
     def _go_on(self) -> None:
         """Called again and again during a download."""

@@ -21,6 +21,7 @@ from handler.answers import Identity
 from handler.clock import Clock
 from handler.errors import NotFound, TooLarge
 from handler.layout import Layout
+from handler.models.library import Library
 from handler.options import OptionsFinder
 from handler.settings import Settings
 from handler.store.base import Info, Store
@@ -28,8 +29,9 @@ from handler.store.swap import Conflict, put_record
 from handler.types import Content, Source, Subscriber
 from handler.watch import Asked
 from handler.worker.beside import Beside, answered
-from pipeline.catalog import Model, resolve
-from pipeline.errors import EmptyMedia, OutOfSpace
+from handler.worker.recording import Hand, Recording, bring
+from pipeline.catalog import Model
+from pipeline.errors import EmptyMedia
 from pipeline.formats.times import iso_time
 from pipeline.options import OF_ONE_INPUT, Options, Parsed
 from pipeline.plan import job_digest
@@ -77,12 +79,14 @@ class Work:
     options: Options
     model: Model
     subscriber: Subscriber
-    recording: Path | None
+    recording: Recording | None
     hashed: Future[None]  # over when everybody can know the content's hash
 
 
 class Intake:
-    """``go_on`` is called again and again while a recording is downloaded; what it raises ends that."""
+    """``go_on`` is called again and again while a recording is downloaded; what it raises ends that. ``hand``: where
+    one may lie that was fetched ahead.
+    """
 
     def __init__(
         self,
@@ -93,6 +97,7 @@ class Intake:
         scratch: Path,
         go_on: Callable[[], None],
         beside: Beside,
+        hand: Hand,
     ) -> None:
         self._store = store
         self._layout = layout
@@ -101,7 +106,9 @@ class Intake:
         self._scratch = scratch
         self._go_on = go_on
         self._beside = beside
+        self._hand = hand
         self._finder = OptionsFinder(store, layout, clock)
+        self._library = Library(settings, clock, check=go_on)
 
     def known(self, sid: str) -> Content | None:
         """What somebody learned of this version of an input before; None also when that is unreadable."""
@@ -188,42 +195,30 @@ class Intake:
 
     def model(self, name: str | None) -> Model:
         """The catalog's answer; a job that names no model, or one of Deepgram's, gets the worker's.
-        `ModelUnavailable`, `OptionsError`.
+        A bucket's model is brought to this machine when it is first named. `ModelUnavailable`, `OptionsError`,
+        `OutOfSpace`, and what ``go_on`` raises.
         """
-        settings = self._settings
-        if name is not None:
-            return resolve(name, settings.models, settings.home, default=settings.model)
-        return resolve(settings.model, settings.models, settings.home, trusted=True)
+        return self._library.named(name)
 
-    def download(self, info: Info) -> tuple[Path, str]:
-        """The recording's file in the scratch folder, and its SHA-256. `OutOfSpace`, `Changed`, `NotFound`, and what
-        ``go_on`` raises: then no file is left.
+    def recording(self, info: Info) -> Recording:
+        """The recording in a file of its own: fetched ahead, or downloaded now. `OutOfSpace`, `Changed`, `NotFound`,
+        and what ``go_on`` raises: then no file is left.
         """
-        self._scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path = self._scratch / f"{self._clock.new_id()}{_suffix(info.key)}"
-        try:
-            return path, self._store.download(info, path, check=self._go_on)
-        except OSError as error:
-            path.unlink(missing_ok=True)
-            if OutOfSpace.explains(error):
-                raise OutOfSpace(f"the work directory's disk has no room for {info.size:,} bytes") from error
-            raise
-        except BaseException:
-            path.unlink(missing_ok=True)
-            raise
+        ahead = self._hand.take(info, self._go_on)
+        return ahead or bring(self._store, self._clock, self._scratch, info, self._go_on)
 
-    def _content(self, noticed: Noticed) -> tuple[Content, Path | None, Future[None]]:
+    def _content(self, noticed: Noticed) -> tuple[Content, Recording | None, Future[None]]:
         info = noticed.info
         if info.sha256 is not None:
-            content, path = Content(sha256=info.sha256, size=info.size), None
+            content, recording = Content(sha256=info.sha256, size=info.size), None
         else:
-            path, sha256 = self.download(info)
-            content = Content(sha256=sha256, size=info.size)
+            recording = self.recording(info)
+            content = Content(sha256=recording.sha256, size=info.size)
         try:
-            return content, path, self._beside(partial(self._tell, noticed.source, content))
+            return content, recording, self._beside(partial(self._tell, noticed.source, content))
         except BaseException:
-            if path is not None:
-                path.unlink(missing_ok=True)
+            if recording is not None:
+                recording.remove()
             raise
 
     def _tell(self, source: Source, content: Content) -> None:
@@ -234,9 +229,3 @@ class Intake:
             put_record(self._store, self._layout.source_key(source.sid), fields, etag=None, clock=self._clock)
         except Conflict:
             log.debug("%s: another worker hashed it too", record.key)
-
-
-def _suffix(key: str) -> str:
-    """The key's extension where it is harmless: some containers are told apart by it alone."""
-    suffix = Path(key.rsplit("/", 1)[-1]).suffix
-    return suffix if suffix[1:].isascii() and suffix[1:].isalnum() and len(suffix) <= 8 else ""

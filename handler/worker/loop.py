@@ -9,8 +9,9 @@ from __future__ import annotations
 import logging
 import math
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from itertools import islice
 
 from handler.batches import Batches
 from handler.callbacks.courier import Courier
@@ -22,9 +23,10 @@ from handler.settings import Settings
 from handler.source import NoSource, Notice, Source
 from handler.store.base import Store
 from handler.watch import Pace, Scan
+from handler.worker.ahead import Upcoming
 from handler.worker.beside import Beside, in_turn
-from handler.worker.claims import Errand
 from handler.worker.endings import Tally
+from handler.worker.hearing import Hearing
 from handler.worker.heart import Heart, thread_heart
 from handler.worker.inputs import Inputs
 from handler.worker.memory import LOOK_AGAIN_SECONDS
@@ -37,6 +39,7 @@ log = logging.getLogger(__name__)
 
 _LISTED_A_MISS = 2000  # keys that two requests list, which is what it costs to find that others were faster
 _READY_MARGIN = 0.005  # seconds; a scan a moment too early would see nothing
+_MOST_COMING = 100  # inputs that may have to wait, before one that is next and due
 _MOST_TROUBLE = 8  # times in a row that a drain's source could not be asked
 
 
@@ -48,7 +51,8 @@ class Worker:
     """``stop``: set it (from a signal handler, another thread) and the worker releases what it has and ends.
 
     ``source``: where it hears of inputs; without one it only scans. ``courier``: makes what delivers callbacks.
-    ``beside``: how it asks for what it need not wait for. ``aside``: where it sweeps, when that is due.
+    ``beside``: how it asks for what it need not wait for. ``aside``: where it sweeps, when that is due. ``ahead``:
+    where it fetches the next recording while it is at another; None: not before its turn.
     """
 
     def __init__(
@@ -64,6 +68,7 @@ class Worker:
         heart: Heart = thread_heart,
         beside: Beside = in_turn,
         aside: Beside = in_turn,
+        ahead: Beside | None = None,
         courier: MakeCourier = Courier,
     ) -> None:
         self.name = name
@@ -82,9 +87,12 @@ class Worker:
         self.courier = courier(store, self.layout, settings, clock, worker=name)
         self.inputs = Inputs(
             store, self.layout, settings, clock, engine, self._scratch,
-            name=name, stop=self.stop, heart=heart, beside=beside, herald=self.courier,
+            name=name, stop=self.stop, heart=heart, beside=beside, ahead=ahead, herald=self.courier,
         )  # fmt: skip
         self.batches = Batches(store, self.layout, settings, clock, worker=name, asleep=self.inputs.wait_for)
+        self._hearing = Hearing(
+            self._source, self.inputs, self.batches, self.courier, clock, self.stop, prefetch=ahead is not None
+        )
         self._retention = Retention(store, self.layout, clock, settings, name=name, stop=self.stop, aside=aside)
         self._pace = Pace(settings, local=not store.url.startswith("s3://"), hears=self._hears)
 
@@ -143,7 +151,7 @@ class Worker:
             left = due - self._clock.monotonic()
             if left <= 0 or self.batches.told:
                 return
-            self.hear(self._source.wait(left, self.stop) or ())
+            self.hear(self._source.wait(left, self.stop) or (), until=due)
 
     def _drain_source(self) -> None:
         """Until nothing is told in a whole wait."""
@@ -172,35 +180,9 @@ class Worker:
             if self.batches.pending:
                 self._hear_until(self._clock.monotonic() + self._pause(worked))
 
-    def hear(self, notices: Sequence[Notice]) -> None:
-        """See what the notices name. Several may name the same input: that is seen once."""
-        seen: dict[str, tuple[bool, float]] = {}
-        waiting = list(notices)
-        try:
-            while waiting and not self.stop.is_set():
-                notice = waiting[0]
-                errand = Errand(begun=partial(self._begin, waiting), extend=notice.extend, again=notice.again)
-                for key in notice.keys:
-                    if key not in seen and not self.stop.is_set():
-                        batch = self.batches.names(key)
-                        seen[key] = self.batches.hear(key) if batch else self.inputs.see_key(key, errand)
-                ends = [seen.get(key, (False, 0.0)) for key in notice.keys]
-                if all(settled for settled, _ in ends):
-                    notice.done()
-                else:
-                    notice.later(max(seconds for settled, seconds in ends if not settled))
-                waiting.pop(0)
-                self.courier.tick()
-        finally:  # told to stop, or this worker's model does not load: others may do better
-            if waiting:
-                self._source.hand_back(waiting)
-
-    def _begin(self, waiting: list[Notice]) -> None:
-        """Something long begins for the first of these: let others have the rest."""
-        rest = waiting[1:]
-        del waiting[1:]
-        self._source.hand_back(rest)
-        waiting[0].extend()
+    def hear(self, notices: Sequence[Notice], *, until: float = math.inf) -> None:
+        """See what the notices name. ``until``: as in `Hearing.hear`."""
+        self._hearing.hear(notices, until)
 
     def give_back(self) -> bool:
         """Release the job under way, from another thread: the worker's own hangs. True when no lease is left behind."""
@@ -221,6 +203,7 @@ class Worker:
         self._retention.close()
         self.courier.close()
         self._source.close()
+        self.inputs.close()
         self._engine.close()
         self._scratch.close()
         try:
@@ -234,6 +217,7 @@ class Worker:
         When others were faster at more of them than a new listing costs, a new listing is what follows.
         """
         worked = False
+        self._hearing.let_go()  # a message must not wait behind a listing
         self.courier.look()
         self.courier.tick()
         while True:
@@ -257,6 +241,7 @@ class Worker:
         pending, worked = seen.unready > 0 or self.batches.pending, False
         turns = Turns(len(seen.candidates), self._clock.random, apart=self._met_others)
         met, self._met_others = 0, False
+        self.inputs.upcoming = partial(self._coming, seen, turns)
         for place in turns:
             candidate = seen.candidates[place]
             if self.stop.is_set():
@@ -277,5 +262,13 @@ class Worker:
                 if met > seen.listed // _LISTED_A_MISS:
                     return False, pending, worked
                 turns.jump()
+        self.inputs.upcoming = tuple
         self.inputs.keep_only({candidate.sid for candidate in seen.candidates} | self.batches.waiting)
         return True, pending, worked
+
+    def _coming(self, seen: Scan, turns: Turns) -> Iterator[Upcoming]:
+        """What of the listing is next, and due."""
+        for place in islice(turns.coming(), _MOST_COMING):
+            candidate = seen.candidates[place]
+            if not self.inputs.wait_for(candidate.sid):
+                yield Upcoming.listed(candidate, seen.options)

@@ -30,6 +30,14 @@ class Turns:
             self._next = place + 1
             yield place
 
+    def coming(self) -> Iterator[int]:
+        """The places that are next, as it looks now; they are not taken."""
+        for begin, end in ((self._next, len(self._seen)), (0, self._next)):
+            place = self._seen.find(0, begin, end)
+            while place >= 0:
+                yield place
+                place = self._seen.find(0, place + 1, end)
+
     def jump(self) -> None:
         """Go on from somewhere else."""
         self._next = int(self._random() * len(self._seen))

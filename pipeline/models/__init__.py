@@ -6,49 +6,75 @@ half a second and pocketsphinx memory that a fleet with Whisper never needs.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline.catalog import Model
+from pipeline.devices import DeviceSettings
 from pipeline.models.base import Recogniser
+
+if TYPE_CHECKING:
+    from pipeline.models.loading import LoadedWhisper
+
+_REMEMBERED = 16  # models that were used, but are not loaded: what their ladders have learnt is kept
+
+_Key = tuple[str, str | None, str]
 
 
 class Models:
     """The last model that was used, loaded.
 
-    ``device``: ``auto``, ``cpu`` or ``cuda``; ``compute_type``: one of ctranslate2's, None for the best on the device.
     One model at a time: two large ones do not fit into one GPU.
     """
 
-    def __init__(self, device: str = "auto", compute_type: str | None = None) -> None:
-        self._device = device
-        self._compute_type = compute_type
-        self._key: tuple[str, str | None, str] | None = None
-        self._loaded: Any = None
+    def __init__(self, settings: DeviceSettings | None = None) -> None:
+        self._settings = settings or DeviceSettings()
+        self._sphinx: Any = None
+        self._whispers: dict[_Key, LoadedWhisper] = {}  # the last one used last, and alone with its weights in memory
 
     def get(self, model: Model) -> Recogniser:
-        """The recogniser for ``model``; loads it unless the last one had the same weights. `ModelUnavailable`."""
-        key = (model.backend, model.folder, model.revision)
-        if key != self._key:
-            self._key, self._loaded = None, None  # let go of the old weights before the new ones come
-            self._loaded = self._load(model)
-            self._key = key
-        return self._recogniser(model)
+        """The recogniser for ``model``, for one job; its weights are loaded unless the last one had the same.
 
-    def _load(self, model: Model) -> Any:
-        if model.backend == "sphinx":
-            from pipeline.models.sphinx import load_sphinx
+        Where they come to lie depends on the device settings, on what is free, and on what earlier jobs ran into.
+        `ModelUnavailable`, `OutOfMemory`.
+        """
+        return self._of_sphinx(model) if model.backend == "sphinx" else self._of_whisper(model)
 
-            return load_sphinx()
-        from pipeline.models.whisper import load_whisper
+    def place(self, model: Model) -> str:
+        """The device and the type that ``model`` is computed on now, for telling rates apart."""
+        loaded = self._whispers.get((model.backend, model.folder, model.revision))
+        return "cpu" if loaded is None else f"{loaded.rung.device} {loaded.rung.compute_type}"
 
-        return load_whisper(model, self._device, self._compute_type)
+    def _of_sphinx(self, model: Model) -> Recogniser:
+        from pipeline.models.sphinx import SphinxRecogniser, load_sphinx
 
-    def _recogniser(self, model: Model) -> Recogniser:
-        """A thin wrapper for each call: the same weights may have been chosen under another name."""
-        if model.backend == "sphinx":
-            from pipeline.models.sphinx import SphinxRecogniser
+        self._let_go(None)
+        if self._sphinx is None:
+            self._sphinx = load_sphinx()
+        return SphinxRecogniser(model, self._sphinx)
 
-            return SphinxRecogniser(model, self._loaded)
+    def _of_whisper(self, model: Model) -> Recogniser:
         from pipeline.models.whisper import WhisperRecogniser
 
-        return WhisperRecogniser(model, self._loaded)
+        self._sphinx = None
+        key = (model.backend, model.folder, model.revision)
+        self._let_go(key)  # of the old weights before the new ones come
+        loaded = self._whispers.pop(key, None)
+        if loaded is None:
+            loaded = self._load(model)
+        else:
+            loaded.begin()
+        self._whispers[key] = loaded
+        # A thin wrapper for each call: the same weights may have been chosen under another name.
+        return WhisperRecogniser(model, loaded)
+
+    def _load(self, model: Model) -> LoadedWhisper:
+        from pipeline.models.loading import load_whisper
+
+        return load_whisper(model, self._settings)
+
+    def _let_go(self, kept: _Key | None) -> None:
+        for key, loaded in self._whispers.items():
+            if key != kept:
+                loaded.unload()
+        while len(self._whispers) > _REMEMBERED:
+            del self._whispers[next(iter(self._whispers))]

@@ -5,7 +5,7 @@ Knows nothing of files, tracks or where windows come from; a window is an array 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol, TypeAlias
 
@@ -24,10 +24,14 @@ Samples: TypeAlias = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Up to 30 s of one channel. ``samples``: shape (n,), 16 kHz, in [-1, 1]. ``start``: seconds into the recording."""
+    """Up to 30 s of one channel. ``samples``: shape (n,), 16 kHz, in [-1, 1]. ``start``: seconds into the recording.
+
+    ``speech``: (start, end) of each stretch of speech in it, seconds into the recording; None where that is not known.
+    """
 
     start: float
     samples: Samples
+    speech: tuple[tuple[float, float], ...] | None = None
 
     def __post_init__(self) -> None:
         if self.samples.ndim != 1 or len(self.samples) > LONGEST_WINDOW:
@@ -97,14 +101,17 @@ class Recogniser(Protocol):
     def check(self, request: Request) -> tuple[Warning, ...]:
         """Before any audio is read: `OptionsError` for what it cannot do, warnings for hints that it will not use."""
 
-    def transcribe(self, windows: Iterable[Window], request: Request) -> Iterator[Batch]:
+    def warnings(self) -> tuple[Warning, ...]:
+        """After the words: what their reader must know of how they were computed, for example not on the GPU."""
+
+    def transcribe(self, windows: Sequence[Window], request: Request) -> Iterator[Batch]:
         """The words of one channel's windows, as far as they are done.
 
-        ``windows`` come in order and do not overlap; they are drawn as they are needed, a batch at a time, so memory
-        does not grow with the recording. Words of a window lie inside it, do not overlap, and are longer than nothing.
-        The words of a window do not depend on what came before it, except through the language, which is detected once,
-        from the first 30 s of speech (with ``multi`` in each window by itself). Each window is in exactly one batch.
-        Raises what `check` raises.
+        ``windows`` are in order and do not overlap; they are drawn as they are needed, a batch at a time, so memory
+        does not grow with the recording; a few may be drawn twice. Words of a window lie inside it, do not overlap, and
+        are longer than nothing. The words of a window do not depend on other windows, except through the language,
+        which is found once, from several windows spread over all (with ``multi`` in each window by itself). Each window
+        is in exactly one batch. Raises what `check` raises.
         """
 
 

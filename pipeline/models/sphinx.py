@@ -6,7 +6,7 @@ Takes windows of speech, gives lower-case words. Knows nothing of why it was cho
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from pocketsphinx import Decoder
@@ -56,7 +56,10 @@ class SphinxRecogniser:
             if given
         )
 
-    def transcribe(self, windows: Iterable[Window], request: Request) -> Iterator[Batch]:
+    def warnings(self) -> tuple[Warning, ...]:
+        return ()
+
+    def transcribe(self, windows: Sequence[Window], request: Request) -> Iterator[Batch]:
         self.check(request)
         for window in windows:
             yield Batch(words=self._words(window), seconds=window.seconds, language=LANGUAGE)

@@ -1,134 +1,63 @@
-"""Whisper through faster-whisper's batched pipeline: windows of speech in, punctuated words with times out.
+"""Whisper as a recogniser: windows of speech in, punctuated words with times out, none of them made up.
 
-Weights come from a local folder and nothing here touches the network. Knows nothing of how windows were found. The
-hour-long recording is fed a batch of windows at a time, so memory stays flat.
+Draws windows a batch at a time, finds the language by a vote, decodes, has the quality gate judge each window, and
+decodes again by itself what fails. Memory stays flat: what is held is a batch of windows, and the encoder's output for
+the few that voted. Knows nothing of how windows were found, nor where the weights lie; `LoadedWhisper` does.
 """
 
 from __future__ import annotations
 
-import ctypes
-import itertools
 import logging
-import math
-from collections.abc import Iterable, Iterator, Sequence
-from importlib import util
-from pathlib import Path
-from typing import Any
-
-import ctranslate2
-import numpy as np
-from faster_whisper import BatchedInferencePipeline, WhisperModel
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import partial
 
 from pipeline.catalog import Model
-from pipeline.errors import ModelUnavailable, OptionsError
-from pipeline.models.base import LONGEST_WINDOW, Batch, Request, Rough, Samples, Window, placed
+from pipeline.errors import OptionsError
+from pipeline.models.again import ATTEMPTS, Attempt, alone
+from pipeline.models.base import Batch, Request, Window, placed
+from pipeline.models.decoding import Decoded, Heard, Planned, decode, hear
+from pipeline.models.gate import GATE, Evidence, Gate, Verdict, without_loops
+from pipeline.models.language import FIRST, MOST, Ballot, code_of, decided, spread, vote
+from pipeline.models.loading import LoadedWhisper
+from pipeline.models.prompts import Prompts, knows
 from pipeline.options.values import MULTI
-from pipeline.types import SAMPLE_RATE, Warning, Word
-from pipeline.weights import NEEDED
+from pipeline.types import Warning, Word
 
 log = logging.getLogger(__name__)
 
-BATCH = {"cpu": 4, "cuda": 16}  # windows at once, where the request does not say
-PROMPT_TOKENS = 223  # half of Whisper's context of 448, less the token that opens the prompt
-NO_SPEECH = (
-    0.6  # the probability of silence above which a window that was also decoded with little confidence is dropped …
-)
-LOW_LOGPROB = (
-    -1.0
-)  # … that is, with less than this as the mean log probability of its tokens; both are Whisper's own defaults
+ENGLISH = "en"
+TOLD = 5  # doubtful stretches that the warning names
 
-# A pause before each window's slot, in seconds. faster-whisper shortens a long first word after a pause of more than
-# four times the median word (0.7 s at most) since the previous window in the batch: with this much before each, the
-# rule treats all alike, and a window's times do not depend on its neighbours.
-LEAD = 3
-
-_FIGURES = frozenset("0123456789%$£€")
-_CODES = {"nb": "no", "iw": "he", "fil": "tl", "jv": "jw"}  # other codes for languages that Whisper calls differently
-
-
-def load_whisper(model: Model, device: str = "auto", compute_type: str | None = None) -> WhisperModel:
-    """The weights, loaded. `ModelUnavailable` if they are missing or damaged, or if the device cannot be used."""
-    folder = Path(model.folder or "")
-    # With no tokenizer in the folder faster-whisper would ask the hub for one.
-    if absent := [name for name in NEEDED if not (folder / name).is_file()]:
-        raise ModelUnavailable(f"the model {model.name} is incomplete: {folder} has no {' and no '.join(absent)}")
-    try:
-        if device == "auto":
-            device = "cuda" if _cuda() else "cpu"
-        kind = compute_type or _best_type(device)
-        whisper = WhisperModel(str(folder), device=device, compute_type=kind, local_files_only=True)
-        _try_out(whisper)
-    except Exception as error:  # the native library and the tokenizer raise whatever they like
-        raise _unavailable(model, device, error) from error
-    log.info("loaded %s on %s as %s", model.name, device, kind)
-    return whisper
-
-
-def _best_type(device: str) -> str:
-    wanted = ("float16", "int8_float32") if device == "cuda" else ("int8_float32", "int8")
-    return next((t for t in wanted if t in ctranslate2.get_supported_compute_types(device)), "float32")
-
-
-def _cuda() -> bool:
-    if ctranslate2.get_cuda_device_count() == 0:
-        return False
-    _preload_cublas()
-    return True
-
-
-def _preload_cublas() -> None:
-    """ctranslate2 opens libcublas.so.12 by name; one that only the wheel nvidia-cublas-cu12 has must be open then."""
-    try:
-        spec = util.find_spec("nvidia.cublas")
-    except ModuleNotFoundError:
-        return
-    for root in (spec.submodule_search_locations or ()) if spec else ():
-        for name in ("libcublasLt.so.12", "libcublas.so.12"):
-            library = Path(root) / "lib" / name
-            if library.is_file():
-                ctypes.CDLL(str(library), mode=ctypes.RTLD_GLOBAL)
-
-
-def _try_out(whisper: WhisperModel) -> None:
-    """One encode: a broken GPU set-up, or weights and features that do not fit, show now and not in the first job."""
-    mels = whisper.feature_extractor.mel_filters.shape[0]
-    if mels != whisper.model.n_mels:
-        raise ValueError(f"preprocessor_config.json gives {mels} mel bands, the weights want {whisper.model.n_mels}")
-    whisper.encode(np.zeros((mels, whisper.feature_extractor.nb_max_frames), dtype=np.float32))
-
-
-def _unavailable(model: Model, device: str, error: Exception) -> ModelUnavailable:
-    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-    if device == "cuda" and any(word in reason.lower() for word in ("cuda", "cublas", "cudnn", "library")):
-        hint = "Check the driver with nvidia-smi and install nvidia-cublas-cu12, or run on the CPU."
-        return ModelUnavailable(f"the GPU cannot be used: {reason}", hint)
-    return ModelUnavailable(f"the model {model.name} cannot be loaded from {model.folder}: {reason}")
+Known = dict[int, Heard]
+"""What the encoder made of windows, by their place among the recording's, until they are decoded."""
 
 
 class WhisperRecogniser:
-    """Loaded weights behind the `Recogniser` protocol."""
+    """Loaded weights behind the `Recogniser` protocol. ``gate``: what is believed of a decoder."""
 
     punctuates = True
     fills_windows = True  # its encoder pads everything to 30 s
 
-    def __init__(self, model: Model, whisper: WhisperModel) -> None:
+    def __init__(self, model: Model, loaded: LoadedWhisper, gate: Gate = GATE) -> None:
         self.model = model
-        self._whisper = whisper
-        self._pipeline = BatchedInferencePipeline(whisper)
+        self._loaded = loaded
+        self._gate = gate
+        self._doubtful: list[tuple[float, float]] = []  # seconds into the recording
 
     def check(self, request: Request) -> tuple[Warning, ...]:
-        if not self._whisper.model.is_multilingual:
+        whisper = self._loaded.whisper
+        if not whisper.model.is_multilingual:
             self._check_english_only(request)
         for option, language in [("language", request.language), *(("detect_language", c) for c in request.candidates)]:
-            if language not in (None, MULTI) and not self._knows(_code(language)):
+            if language not in (None, MULTI) and not knows(whisper, code_of(language)):
                 raise OptionsError(
                     f"{option}: the model {self.model.name} does not know the language {language!r}",
-                    f"It knows {', '.join(sorted(c for c in self._whisper.supported_languages if self._knows(c)))}.",
+                    f"It knows {', '.join(sorted(c for c in whisper.supported_languages if knows(whisper, c)))}.",
                 )
-        _, _, dropped = self._prompt(request)
         return tuple(
             Warning(parameter=name, type="truncated", message=f"{name} is too long for the model: {n} tokens left out.")
-            for name, n in dropped.items()
+            for name, n in Prompts(whisper, request).dropped.items()
             if n
         )
 
@@ -137,160 +66,140 @@ class WhisperRecogniser:
         for option, wanted in (("detect_language", request.detect), ("task: translate", request.task == "translate")):
             if wanted:
                 raise OptionsError(f"{option} is impossible: the model {self.model.name} knows English only", hint)
-        if request.language is not None and _code(request.language) != "en":
+        if request.language is not None and code_of(request.language) != ENGLISH:
             message = f"language: {request.language} is impossible: the model {self.model.name} knows English only"
             raise OptionsError(message, hint)
 
-    def _knows(self, code: str) -> bool:
-        if code not in self._whisper.supported_languages:
-            return False
-        # Cantonese, for one, is a language of faster-whisper's that only large-v3 has a token for.
-        return (
-            not self._whisper.model.is_multilingual or self._whisper.hf_tokenizer.token_to_id(f"<|{code}|>") is not None
-        )
+    def warnings(self) -> tuple[Warning, ...]:
+        return (*self._loaded.warnings(), *_doubts(self._doubtful))
 
-    def transcribe(self, windows: Iterable[Window], request: Request) -> Iterator[Batch]:
+    def transcribe(self, windows: Sequence[Window], request: Request) -> Iterator[Batch]:
         self.check(request)
-        size = max(1, request.batch_size or BATCH.get(self._whisper.model.device, 1))
-        language, confidence = None, None
-        if request.language != MULTI:
-            heard, windows = _first_speech(iter(windows))
-            if heard is not None:
-                language, confidence = self._language(heard, request)
-        windows = iter(windows)
-        while group := list(itertools.islice(windows, size)):
-            spoken = [w for w in group if not w.silent]
+        prompts = Prompts(self._loaded.whisper, request)
+        known: Known = {}
+        language, confidence = self._language(windows, request, known)
+        done = 0
+        while done < len(windows):
+            size = self._loaded.batch(request.batch_size)  # each time: it is smaller once memory has run out
+            group = {n: windows[n] for n in range(done, min(done + size, len(windows)))}
+            spoken = {n: window for n, window in group.items() if not window.silent}
             if request.language == MULTI:
-                words = self._words_of_many(spoken, request)
-            else:
-                words = self._words(spoken, language or "en", request)
-            yield Batch(tuple(itertools.chain(*words)), sum(w.seconds for w in group), language, confidence)
+                self._hear(spoken, request, known)
+            heard = {n: known.pop(n, None) for n in spoken}
+            codes = {n: language or (found.languages[0][0] if found else ENGLISH) for n, found in heard.items()}
+            planned = [
+                Planned(window.samples, prompts.plan(codes[n]), found.row if (found := heard[n]) else None)
+                for n, window in spoken.items()
+            ]
+            words: list[Word] = []
+            decoded = self._decode(planned, request)
+            for (n, window), plan, first in zip(spoken.items(), planned, decoded, strict=True):
+                named = _written(codes[n], request) if request.language == MULTI else None
+                words += self._believed(window, plan, first, named)
+            done += len(group)
+            yield Batch(tuple(words), sum(window.seconds for window in group.values()), language, confidence)
 
-    def _language(self, heard: Samples, request: Request) -> tuple[str, float | None]:
-        """The language's code, and how sure the model is if it was not told."""
-        if not self._whisper.model.is_multilingual:
-            return "en", None
-        if request.language is not None:
-            return _code(request.language), None
-        _, _, likely = self._whisper.detect_language(audio=heard)
-        among = {_code(c) for c in request.candidates} or None
-        code, confidence = next((c, p) for c, p in likely if among is None or c in among)
-        return code, float(confidence)
+    def _decode(self, planned: Sequence[Planned], request: Request) -> list[Decoded]:
+        """Each window's words as the decoder gives them, in batches that fit into memory."""
+        return self._loaded.run(planned, lambda batch: decode(self._loaded.whisper, batch), batch=request.batch_size)
 
-    def _words_of_many(self, windows: Sequence[Window], request: Request) -> list[tuple[Word, ...]]:
-        """The words of each window in the language that is heard in it; each word names its language.
+    # ── the language ─────────────────────────────────────────────────────────────────────────────────────────────────
 
-        The library's own flag for this puts each window's language into its prompt alone: it does not tell which, and
-        splits every window's text into words, and aligns them, as if it were all in one language.
+    def _language(self, windows: Sequence[Window], request: Request, known: Known) -> tuple[str | None, float | None]:
+        """The language's code, and how sure the vote is if it was not told. None: each window has its own, or nobody
+        speaks.
         """
-        codes = [self._whisper.detect_language(audio=window.samples)[0] for window in windows]
-        found: list[tuple[Word, ...]] = [()] * len(windows)
-        for code in dict.fromkeys(codes):
-            places = [place for place, other in enumerate(codes) if other == code]
-            spoken = "en" if request.task == "translate" else code
-            for place, words in zip(places, self._words([windows[n] for n in places], code, request), strict=True):
-                found[place] = tuple(word.model_copy(update={"language": spoken}) for word in words)
-        return found
-
-    def _words(self, windows: Sequence[Window], language: str, request: Request) -> list[tuple[Word, ...]]:
-        """The words of each of up to a batch of windows, decoded at once."""
-        if not windows:
-            return []
-        audio, clips, slots = _laid_out(windows)
-        prompt, hotwords, _ = self._prompt(request)
-        segments, _ = self._pipeline.transcribe(
-            audio,
-            language=language,
-            task=request.task,
-            initial_prompt=prompt,
-            hotwords=hotwords,
-            vad_filter=False,
-            clip_timestamps=clips,
-            word_timestamps=True,
-            batch_size=len(clips),
-            suppress_tokens=[-1, *(self._numerals() if request.suppress_numerals else ())],  # -1: the library's own
-        )
-        rough: dict[int, list[Rough]] = {slot: [] for slot in slots}
-        for segment in segments:
-            slot = segment.seek // self._whisper.frames_per_second
-            # The batched pipeline takes Whisper's rule against words made up on silence as an argument, and ignores it.
-            if segment.no_speech_prob > NO_SPEECH and segment.avg_logprob < LOW_LOGPROB:
+        if request.language == MULTI:
+            return None, None
+        if request.language is not None or not self._loaded.whisper.model.is_multilingual:
+            spoken = any(not windows[n].silent for n in range(len(windows)))
+            return (code_of(request.language or ENGLISH) if spoken else None), None
+        ballots: list[Ballot] = []
+        asked: dict[int, Window] = {}
+        for n in spread(len(windows)):
+            if (window := windows[n]).silent:
                 continue
-            rough[slot] += [Rough(w.word, w.start - slot, w.end - slot, w.probability) for w in segment.words or ()]
-        return [placed(window, rough[slot]) for slot, window in zip(slots, windows, strict=True)]
+            asked[n] = window
+            if len(ballots) + len(asked) in (FIRST, MOST):
+                ballots += self._ballots(asked, request, known)
+                asked = {}
+                if len(ballots) == MOST or decided(ballots):
+                    break
+        ballots += self._ballots(asked, request, known)
+        return vote(ballots, {code_of(c) for c in request.candidates}) if ballots else (None, None)
 
-    def _numerals(self) -> list[int]:
-        """The tokens that write a number in figures, or what stands beside one: without them it is spelt out."""
-        tokenizer = self._whisper.hf_tokenizer
-        text_tokens = range(tokenizer.token_to_id("<|endoftext|>"))  # behind them come timestamps, <|0.02|>
-        return [token for token in text_tokens if not _FIGURES.isdisjoint(tokenizer.decode([token]))]
+    def _ballots(self, asked: dict[int, Window], request: Request, known: Known) -> list[Ballot]:
+        self._hear(asked, request, known)
+        return [Ballot(_spoken(window), known[n].languages) for n, window in asked.items()]
 
-    def _prompt(self, request: Request) -> tuple[str | None, str | None, dict[str, int]]:
-        """Initial prompt and hotwords, cut to what fits beside each other, and how many tokens of each were left out.
+    def _hear(self, windows: dict[int, Window], request: Request, known: Known) -> None:
+        """Encode those windows and find each one's language; the encoder's output is used again to decode them."""
+        found = self._loaded.run(
+            [window.samples for window in windows.values()],
+            lambda batch: hear(self._loaded.whisper, batch),
+            batch=request.batch_size,
+        )
+        known.update(zip(windows, found, strict=True))
 
-        faster-whisper lets each have half of the context, and fails when both take it.
-        """
-        hotwords, lost_hotwords = self._cut(", ".join(request.hotwords), PROMPT_TOKENS, keep_end=False)
-        room = PROMPT_TOKENS - len(self._tokens(hotwords))
-        prompt, lost_prompt = self._cut(request.initial_prompt or "", room, keep_end=True)
-        return prompt or None, hotwords or None, {"hotwords": lost_hotwords, "initial_prompt": lost_prompt}
+    # ── the gate ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _cut(self, text: str, room: int, *, keep_end: bool) -> tuple[str, int]:
-        # A prompt that spells a special token would be read as one, and could end the transcript before it began.
-        text = text.replace("<|", "< |").strip()
-        tokens = self._tokens(text)
-        lost = max(0, len(tokens) - room)
-        if lost:
-            kept = tokens[lost:] if keep_end else tokens[:room]
-            text = self._whisper.hf_tokenizer.decode(kept).strip() if kept else ""
-        return text, lost
-
-    def _tokens(self, text: str) -> list[int]:
-        if not text:
+    def _believed(self, window: Window, planned: Planned, first: Decoded, language: str | None) -> list[Word]:
+        """The words of a window that the gate lets through: of the first attempt, or of the best of several."""
+        decoded, verdict = first, self._gate.judge(_evidence(window, first))
+        if verdict.faults:
+            decoded, verdict = self._again(window, planned, first, verdict)
+        if verdict.silent:
+            if decoded.text:
+                log.debug("nobody speaks at %.1f s, where %r was decoded", window.start, decoded.text)
             return []
-        tokens: Any = self._whisper.hf_tokenizer.encode(f" {text}", add_special_tokens=False).ids
-        return list(tokens)
+        words = placed(window, without_loops(decoded.words))
+        return [word.model_copy(update={"language": language}) for word in words] if language else list(words)
+
+    def _again(self, window: Window, planned: Planned, first: Decoded, verdict: Verdict) -> tuple[Decoded, Verdict]:
+        """The first attempt that passes or finds silence, else the best of all: then its words are doubtful."""
+        log.debug("%.1f s is decoded again: %s", window.start, ", ".join(verdict.faults))
+        best, found = first, verdict
+        [single] = self._loaded.run([planned], lambda one: [alone(self._loaded.whisper, one[0])])
+        for attempt in ATTEMPTS:
+            [decoded] = self._loaded.run([single], partial(self._one, attempt))
+            if not decoded.text:  # of a stretch that it leaves out the decoder gives no measures
+                decoded = replace(decoded, no_speech=first.no_speech)
+            verdict = self._gate.judge(_evidence(window, decoded))
+            if verdict.silent or verdict.rank > found.rank:
+                best, found = decoded, verdict
+            if verdict.silent or (verdict.passed and decoded.text):
+                return best, found
+        if self._gate.invented(_evidence(window, best)):
+            return best, replace(found, silent=True)
+        self._doubtful.append((window.start, window.end))
+        return best, found
+
+    def _one(self, attempt: Attempt, windows: Sequence[Planned]) -> list[Decoded]:
+        return [attempt(self._loaded.whisper, windows[0])]
 
 
-def _code(language: str) -> str:
-    """Whisper's code for what a person wrote: ``pt-BR`` is ``pt``."""
-    base = language.strip().lower().replace("_", "-").split("-")[0]
-    return _CODES.get(base, base)
+def _evidence(window: Window, decoded: Decoded) -> Evidence:
+    speech = None
+    if window.speech is not None:
+        speech = tuple((start - window.start, end - window.start) for start, end in window.speech)
+    return Evidence(decoded.text, decoded.words, decoded.logprob, decoded.no_speech, speech)
 
 
-def _first_speech(windows: Iterator[Window]) -> tuple[Samples | None, Iterator[Window]]:
-    """Up to 30 s of the first windows' sound, None if there is none; and all the windows, those included.
-
-    How much is heard does not depend on the batch size: the language must not either.
-    """
-    drawn: list[Window] = []
-    pieces: list[Samples] = []
-    for window in windows:
-        drawn.append(window)
-        if not window.silent:
-            pieces.append(window.samples)
-        if sum(map(len, pieces)) >= LONGEST_WINDOW:
-            break
-    heard = np.concatenate(pieces)[:LONGEST_WINDOW] if pieces else None
-    return heard, itertools.chain(drawn, windows)
+def _written(code: str, request: Request) -> str:
+    """The language of the words: what is translated is English, whatever was spoken."""
+    return ENGLISH if request.task == "translate" else code
 
 
-def _laid_out(windows: Sequence[Window]) -> tuple[Samples, list[dict[str, float]], list[int]]:
-    """The windows in one array, the clips (seconds) that find them in it, and the second where each one's slot begins.
+def _spoken(window: Window) -> float:
+    """Seconds of speech in it."""
+    return window.seconds if window.speech is None else sum(end - start for start, end in window.speech)
 
-    Slots begin on whole seconds, because faster-whisper reckons a clip's start in frames of 10 ms, rounded down. Half a
-    sample is added to each time, because it makes samples of seconds by rounding down as well.
-    """
-    slots: list[int] = []
-    now = 0
-    for window in windows:
-        slots.append(now + LEAD)
-        now += LEAD + math.ceil(window.seconds)
-    audio = np.zeros(now * SAMPLE_RATE, dtype=np.float32)
-    clips = []
-    for slot, window in zip(slots, windows, strict=True):
-        first = slot * SAMPLE_RATE
-        last = first + len(window.samples)
-        audio[first:last] = window.samples
-        clips.append({"start": (first + 0.5) / SAMPLE_RATE, "end": (last + 0.5) / SAMPLE_RATE})
-    return audio, clips, slots
+
+def _doubts(stretches: Sequence[tuple[float, float]]) -> tuple[Warning, ...]:
+    """One warning for all of them: a reader wants to know where to listen again, not how often something was tried."""
+    if not stretches:
+        return ()
+    places = ", ".join(f"{start:.0f}-{end:.0f} s" for start, end in sorted(stretches)[:TOLD])
+    more = f" and {len(stretches) - TOLD} more" if len(stretches) > TOLD else ""
+    message = f"What was said could not be made out with confidence in some stretches: {places}{more}."
+    return (Warning(parameter="transcript", type="low_confidence", message=message),)

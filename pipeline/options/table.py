@@ -41,10 +41,16 @@ others come from the cache. `generating_output` loads no model. Options that rer
 identity: the same recording under other tags is the same job. `cache=false` makes the job that one recording's own:
 the same bytes dropped elsewhere, or again, are another job. What was finished before a crash is still found.
 
-`model` takes the name of a Whisper model that is on disk, `sphinx`, or `auto`. Deepgram's own names (`nova-3`,
-`nova-2-meeting`, `enhanced`, `phonecall`, …) stand for the worker's default model; its `whisper-tiny` to
-`whisper-large` for the Whisper of that size where that is on disk, otherwise for the default, too. Whenever another
-model runs than was named, `metadata.warnings` says which.
+`model` takes the name of a Whisper model that is on disk or in the bucket of models, `NAME@REVISION` for just that
+revision of it, `sphinx`, or `auto`. Deepgram's own names (`nova-3`, `nova-2-meeting`, `enhanced`, `phonecall`, …) stand
+for the worker's default model; its `whisper-tiny` to `whisper-large` for the Whisper of that size where there is one,
+otherwise for the default, too. Whenever another model runs than was named, `metadata.warnings` says which.
+
+A language that is not given is found by a vote of up to eight stretches spread over the recording, channel by channel,
+among those in `detect_language` if any are; `language_confidence` is the winner's share. A given language is obeyed
+even if another is spoken. A Whisper's words are judged stretch by stretch; what it does not believe itself, repeats, or
+puts where nobody speaks is done again, and nothing is written for what is silence. Where no attempt was good
+`metadata.warnings` says which seconds are doubtful (`low_confidence`).
 
 The text options work on words, in this order: filler words, dictation, numbers (`smart_format`, `numerals`), units,
 `replace`, `profanity_filter`, `redact`; utterances, paragraphs and captions are made from what they leave, so nothing

@@ -6,10 +6,10 @@ Knows the recogniser only as a protocol and the sound only as samples; nothing o
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol
+from typing import Protocol, overload
 
 from pipeline.models.base import LONGEST_WINDOW, Recogniser, Request, Samples, Window
-from pipeline.types import SAMPLE_RATE, ChannelTranscript, MediaInfo, Span, Transcript, Warning, Word
+from pipeline.types import SAMPLE_RATE, ChannelTranscript, MediaInfo, Span, SpeechWindow, Transcript, Warning, Word
 
 PARTIAL_CHARACTERS = 1_000
 
@@ -47,15 +47,15 @@ def transcribe(
     if len(windows_per_track) != audio.tracks:
         raise ValueError(f"windows for {len(windows_per_track)} tracks, but there are {audio.tracks}")
     hints = recogniser.check(request)
-    pieces = [list(_pieces(spans, audio.samples)) for spans in windows_per_track]
-    progress = _Progress(report, total=sum(stop - start for track in pieces for start, stop in track) / SAMPLE_RATE)
-    channels = tuple(_channel(audio, track, spans, recogniser, request, progress) for track, spans in enumerate(pieces))
+    pieces = [_Windows(audio, track, spans) for track, spans in enumerate(windows_per_track)]
+    progress = _Progress(report, total=sum(track.seconds for track in pieces))
+    channels = tuple(_channel(track, recogniser, request, progress) for track in pieces)
     return Transcript(
         media=audio.info,
         channels=channels,
         punctuated=recogniser.punctuates,
         model=recogniser.model.info(),
-        warnings=(*audio.warnings, *hints),
+        warnings=(*audio.warnings, *hints, *recogniser.warnings()),
     )
 
 
@@ -74,18 +74,36 @@ class _Progress:
         self._report(self._done, self._total, self._tail)
 
 
-def _channel(
-    audio: Audio,
-    track: int,
-    pieces: Sequence[tuple[int, int]],
-    recogniser: Recogniser,
-    request: Request,
-    progress: _Progress,
-) -> ChannelTranscript:
+class _Windows(Sequence[Window]):
+    """One track's windows; the sound of each is read when it is asked for. None is longer than a recogniser takes."""
+
+    def __init__(self, audio: Audio, track: int, spans: Sequence[Span]) -> None:
+        self._audio = audio
+        self._track = track
+        self._pieces = list(_pieces(spans, audio.samples))
+
+    @property
+    def seconds(self) -> float:
+        return sum(stop - start for start, stop, _ in self._pieces) / SAMPLE_RATE
+
+    def __len__(self) -> int:
+        return len(self._pieces)
+
+    @overload
+    def __getitem__(self, index: int) -> Window: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Window]: ...
+    def __getitem__(self, index: int | slice) -> Window | Sequence[Window]:
+        if isinstance(index, slice):
+            return [self[n] for n in range(*index.indices(len(self)))]
+        start, stop, speech = self._pieces[index]
+        return Window(start / SAMPLE_RATE, self._audio.read(self._track, start, stop), speech)
+
+
+def _channel(windows: _Windows, recogniser: Recogniser, request: Request, progress: _Progress) -> ChannelTranscript:
     words: list[Word] = []
     language: str | None = None
     confidence: float | None = None
-    windows = (Window(start / SAMPLE_RATE, audio.read(track, start, stop)) for start, stop in pieces)
     for batch in recogniser.transcribe(windows, request):
         words += batch.words
         language, confidence = batch.language, batch.language_confidence
@@ -93,9 +111,13 @@ def _channel(
     return ChannelTranscript(words=tuple(words), language=language, language_confidence=confidence)
 
 
-def _pieces(spans: Sequence[Span], samples: int) -> Iterator[tuple[int, int]]:
-    """The windows as (start, stop) samples inside the track, none longer than a recogniser takes."""
+def _pieces(spans: Sequence[Span], samples: int) -> Iterator[tuple[int, int, tuple[tuple[float, float], ...]]]:
+    """The windows as (start, stop) samples inside the track, and the stretches of speech in each, in seconds."""
     for span in spans:
         start, stop = round(span.start * SAMPLE_RATE), min(round(span.end * SAMPLE_RATE), samples)
+        speech = span.speech if isinstance(span, SpeechWindow) else (span,)
         for first in range(start, stop, LONGEST_WINDOW):
-            yield first, min(first + LONGEST_WINDOW, stop)
+            last = min(first + LONGEST_WINDOW, stop)
+            low, high = first / SAMPLE_RATE, last / SAMPLE_RATE
+            clipped = ((max(low, one.start), min(high, one.end)) for one in speech)
+            yield first, last, tuple((begin, end) for begin, end in clipped if end > begin)

@@ -1,8 +1,8 @@
 """Where somebody speaks: Silero VAD over one track, and the windows that a recogniser takes.
 
 Takes `Audio`, gives spans in seconds. The model is the one inside faster-whisper's wheel, run block by block with its
-state carried on: the same probabilities as over the whole recording at once, in flat memory. Knows nothing of
-recognisers but the longest window they take.
+state carried on: the same probabilities as over the whole recording at once, in flat memory, but for what it forgets in
+long silences. Knows nothing of recognisers but the longest window they take.
 """
 
 from __future__ import annotations
@@ -21,13 +21,15 @@ from numpy.typing import NDArray
 
 from pipeline.errors import ModelUnavailable
 from pipeline.stages.audio import Audio, seconds
-from pipeline.types import SAMPLE_RATE, Span
+from pipeline.types import SAMPLE_RATE, Span, SpeechWindow
 
 FRAME = 512  # samples (32 ms): what the model judges at a time
 LONGEST = 30.0  # s; a recogniser's window
 _CONTEXT = 64  # samples of the frame before, which the model wants to see
 _STATE = (1, 1, 128)  # shape of the LSTM's h and of its c
-_BLOCK = 256  # frames run at a time (8 s): more cost memory and gain nothing
+_BLOCK = 250  # frames run at a time (8 s): more cost memory and gain nothing
+_STRETCH = 125  # frames (4 s) of silence after which the model starts afresh
+_SILENCE = 0.1  # a probability below which a frame is certainly none of speech
 _MODEL = "silero_vad_v6.onnx"
 
 Report = Callable[[float, float | None], None]
@@ -78,19 +80,50 @@ def probabilities(audio: Audio, track: int, block: int = _BLOCK) -> Iterator[Pro
 
     The last frame is filled up with silence. How many are taken at a time changes no probability.
     """
-    model = _model()
-    h, c = np.zeros(_STATE, np.float32), np.zeros(_STATE, np.float32)
-    before = np.zeros(_CONTEXT, np.float32)
+    listener = _Listener(_model())
     for start in range(0, audio.samples, block * FRAME):
         sound = audio.read(track, start, start + block * FRAME)
-        frames = np.pad(sound, (0, -len(sound) % FRAME)).reshape(-1, FRAME)
+        yield listener.hear(np.pad(sound, (0, -len(sound) % FRAME)).reshape(-1, FRAME))
+
+
+class _Listener:
+    """The model with its state, which is forgotten after a stretch of silence.
+
+    The state drifts while nobody speaks: after a minute of it the model takes speech for noise, and whole sentences of
+    a clear recording are lost. A recording is therefore divided into stretches of `_STRETCH` frames, counted from its
+    beginning; behind each one that is nothing but silence the model starts afresh.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+        self._h, self._c = np.zeros(_STATE, np.float32), np.zeros(_STATE, np.float32)
+        self._before = np.zeros(_CONTEXT, np.float32)
+        self._frames = 0  # of the present stretch
+        self._quiet = True  # so far in it
+
+    def hear(self, frames: NDArray[np.float32]) -> Probabilities:
+        """The probability for each of the next frames; shape (frames, FRAME)."""
+        found = []
+        while len(frames):
+            some, frames = np.split(frames, [_STRETCH - self._frames])
+            found.append(self._judge(some))
+            self._frames += len(some)
+            self._quiet = self._quiet and bool((found[-1] < _SILENCE).all())
+            if self._frames == _STRETCH:
+                if self._quiet:
+                    self._h, self._c = np.zeros_like(self._h), np.zeros_like(self._c)
+                self._frames, self._quiet = 0, True
+        return np.concatenate(found)
+
+    def _judge(self, frames: NDArray[np.float32]) -> Probabilities:
         rows = np.empty((len(frames), _CONTEXT + FRAME), np.float32)
         rows[:, _CONTEXT:] = frames
-        rows[0, :_CONTEXT] = before
+        rows[0, :_CONTEXT] = self._before
         rows[1:, :_CONTEXT] = frames[:-1, -_CONTEXT:]
-        before = frames[-1, -_CONTEXT:]
-        output, h, c = model.run(None, {"input": rows, "h": h, "c": c})
-        yield output.reshape(-1)
+        self._before = frames[-1, -_CONTEXT:]
+        output, self._h, self._c = self._model.run(None, {"input": rows, "h": self._h, "c": self._c})
+        judged: Probabilities = output.reshape(-1)
+        return judged
 
 
 @cache
@@ -172,7 +205,7 @@ def _cuts(probability: Probabilities, start: int, end: int, longest: int) -> lis
     return cuts
 
 
-def windows(spans: Sequence[Span], longest: float = LONGEST) -> tuple[Span, ...]:
+def windows(spans: Sequence[Span], longest: float = LONGEST) -> tuple[SpeechWindow, ...]:
     """Neighbouring spans in windows of at most ``longest`` seconds: as few as can be, cut at the longest pauses.
 
     Each span lies in exactly one window; windows are in order and do not overlap.
@@ -196,6 +229,6 @@ def windows(spans: Sequence[Span], longest: float = LONGEST) -> tuple[Span, ...]
     i = 0
     while i < len(spans):
         stop = best[i][2]
-        packed.append(Span(start=spans[i].start, end=spans[stop - 1].end))
+        packed.append(SpeechWindow(start=spans[i].start, end=spans[stop - 1].end, speech=tuple(spans[i:stop])))
         i = stop
     return tuple(packed)

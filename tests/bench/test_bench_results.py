@@ -46,6 +46,7 @@ def test_figures_say_where_they_come_from() -> None:
     """What was measured on is told by cores and versions, never by the machine's name."""
     assert re.fullmatch(r"\d+ cores, \w+ \w+, Python 3\.[\w.+]+, no GPU used", here())
     assert platform.python_version() in here()
+    assert here("NVIDIA H100").endswith(", NVIDIA H100")
 
 
 def test_the_results_are_complete() -> None:

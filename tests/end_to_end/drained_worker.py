@@ -16,7 +16,7 @@ from pathlib import Path
 from handler.cli import main
 from handler.cli.runtime import Runtime
 from pipeline.plan import GENERATING_OUTPUT, TRANSCRIBING, artifact_name
-from pipeline.types import Done, Event, Facts, JobRequest, ModelInfo, StageDone
+from pipeline.types import Done, Event, Facts, JobRequest, ModelInfo, PrepareRequest, StageDone
 
 
 class CopyingEngine:
@@ -37,6 +37,9 @@ class CopyingEngine:
         yield StageDone(stage=GENERATING_OUTPUT, artifact=artifact_name(GENERATING_OUTPUT), seconds=1.0, facts=facts)
         yield Done()
 
+    def prepare(self, request: PrepareRequest) -> None:
+        pass
+
     def close(self) -> None:
         pass
 
@@ -48,7 +51,7 @@ def memory(name: str) -> float:
 
 
 def live(bucket: str, results: Path | None) -> None:
-    runtime = Runtime() if results is None else Runtime(engine=lambda clock, home: CopyingEngine(results))
+    runtime = Runtime() if results is None else Runtime(engine=lambda clock, home, settings: CopyingEngine(results))
     try:
         main(["work", bucket, "--drain"], obj=runtime)
     except SystemExit as ended:

@@ -176,7 +176,11 @@ def recording(
 
 # ── the recordings beside the model ──────────────────────────────────────────────────────────────────────────────────
 
-HELD_OUT = [("en", 6), ("en", 12), ("en", 25), ("en", 75), ("de", 12), ("es", 12)]  # language, seconds
+# Language, seconds: utterances, and two recordings that are longer.
+HELD_OUT = [
+    *(("en", seconds) for seconds in (3, 4, 5, 6, 7, 8, 9, 10, 12, 25, 75)),
+    *((language, seconds) for language in ("de", "es") for seconds in (4, 6, 8)),
+]
 
 
 def main(folder: Path) -> None:

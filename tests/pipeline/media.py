@@ -42,6 +42,15 @@ def onsets(sound: NDArray[np.float32], rate: int = 16_000) -> list[float]:
     return [float(i) / rate for i in loud[np.diff(loud, prepend=-rate) > 0.2 * rate]]
 
 
+def beginning(seconds: float) -> Sound:
+    """What is said at the beginning of the example recording, at 16 kHz."""
+    resampler = av.AudioResampler(format="flt", layout="mono", rate=16_000)
+    with av.open(str(JFK)) as container:
+        frames = [piece for frame in container.decode(audio=0) for piece in resampler.resample(frame)]
+    sound = np.concatenate([frame.to_ndarray() for frame in frames], axis=1)
+    return sound[:, : round(seconds * 16_000)].astype(np.float64)
+
+
 _FORMATS: dict[str, tuple[str, Callable[[Sound], NDArray[Any]]]] = {
     "u8": ("u1", lambda x: np.round(x * 127 + 128)),
     "s16": ("<i2", lambda x: np.round(x * 32767)),

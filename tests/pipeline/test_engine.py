@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
-import os
 import signal
 import subprocess
 import sys
@@ -15,13 +13,12 @@ from typing import Any
 
 import psutil
 import pytest
+from engine_rig import Running, line_of, quiet, request
 
-from pipeline.catalog import resolve
-from pipeline.engine import answer
+from pipeline.engine import EXIT_DEVICE_LOST, answer
 from pipeline.errors import EngineFailure
 from pipeline.models import Models
-from pipeline.options import Options
-from pipeline.types import Done, Event, Failed, JobRequest, Media, Progress, StageDone
+from pipeline.types import Done, Event, Failed, Media, Progress, StageDone
 
 # An engine beside which libraries are at work: `what` follows, in a thread of its own, before the engine serves.
 NOISY = """
@@ -36,38 +33,6 @@ sys.exit(serve(sys.stdin.buffer, int(sys.argv[2])))
 """
 
 
-class Running:
-    """An engine process; `ask` sends a line and gives the events up to `Done` or `Failed`."""
-
-    def __init__(self, command: list[str]) -> None:
-        read_fd, write_fd = os.pipe()
-        self.process = subprocess.Popen(
-            [*command, "--events-fd", str(write_fd)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            pass_fds=[write_fd],
-        )
-        os.close(write_fd)
-        self.events = os.fdopen(read_fd, "rb")
-        self.ready = json.loads(self.events.readline())
-
-    def ask(self, line: bytes) -> list[dict[str, Any]]:
-        assert self.process.stdin is not None
-        self.process.stdin.write(line + b"\n")
-        self.process.stdin.flush()
-        found = []
-        while not found or found[-1]["type"] not in ("done", "failed"):
-            found.append(json.loads(self.events.readline()))
-        return found
-
-    def end(self) -> tuple[bytes, bytes]:
-        """What came on stdout and stderr until the engine ended, because its stdin did."""
-        said = self.process.communicate(timeout=30)
-        self.events.close()
-        return said
-
-
 @pytest.fixture
 def start() -> Iterator[Any]:
     made: list[Running] = []
@@ -80,36 +45,6 @@ def start() -> Iterator[Any]:
     for engine in made:
         engine.process.kill()
         engine.end()
-
-
-def request(work: Path, recording: Path | None = None) -> JobRequest:
-    """A job on ``recording``; by default on one that is not there."""
-    if recording is not None:
-        (work / "source").symlink_to(recording)
-    return JobRequest(
-        work=str(work),
-        source="source",
-        options=Options().model_dump(mode="json"),
-        model=resolve("sphinx", None, work).model_dump(mode="json"),
-        seed="0" * 64,
-    )
-
-
-def line_of(job: JobRequest) -> bytes:
-    return job.model_dump_json().encode()
-
-
-def quiet(folder: Path) -> Path:
-    """Half a second in which nobody speaks: the quickest recording there is."""
-    import wave
-
-    path = folder / "quiet.wav"
-    with wave.open(str(path), "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(16_000)
-        file.writeframes(bytes(16_000))
-    return path
 
 
 def test_one_process_for_many_jobs(start: Any, tmp_path: Path) -> None:
@@ -215,8 +150,11 @@ class Breaking(Models):
         (OSError(errno.ENOSPC, "No space left on device"), "OutOfSpace", True),
         (OSError(errno.EDQUOT, "Quota exceeded"), "OutOfSpace", True),
         (OSError(errno.EIO, "I/O error"), "EngineFailure", True),
-        (MemoryError("16 GiB"), "EngineFailure", True),
-        (RuntimeError("CUDA error: device-side assert"), "EngineFailure", True),
+        (MemoryError("16 GiB"), "OutOfMemory", True),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), "OutOfMemory", True),
+        (RuntimeError("CUDA failed with error out of memory"), "OutOfMemory", True),
+        (RuntimeError("CUDA error: device-side assert"), "DeviceLost", True),
+        (RuntimeError("a mistake of ours"), "EngineFailure", True),
         (EngineFailure("as it is"), "EngineFailure", True),
     ],
 )
@@ -230,6 +168,29 @@ def test_an_error_becomes_an_event(tmp_path: Path, error: Exception, error_class
         assert str(error) in found.error.message
 
 
+# An engine whose GPU fails in the middle of each job.
+LOSING = """
+import sys
+from pipeline.engine import serve
+from pipeline.models import Models
+
+class Losing(Models):
+    def get(self, model):
+        raise RuntimeError("CUDA failed with error unspecified launch failure")
+
+sys.exit(serve(sys.stdin.buffer, int(sys.argv[2]), Losing()))
+"""
+
+
+def test_a_lost_gpu_ends_the_engine(start: Any, tmp_path: Path) -> None:
+    """The job is told that its GPU is lost, and then the process ends by itself: no other could use the GPU in it."""
+    engine = start("-c", LOSING)
+    told = engine.ask(line_of(request(tmp_path, quiet(tmp_path))))[-1]
+    assert told["error"]["error_class"] == "DeviceLost"
+    assert told["error"]["retryable"]
+    assert engine.process.wait(30) == EXIT_DEVICE_LOST
+
+
 def test_options_of_another_version(tmp_path: Path) -> None:
     """Options that this engine does not know are refused as another version's request, not run without them."""
     job = request(tmp_path).model_copy(update={"options": {"no_such_option": 1}})
@@ -241,7 +202,10 @@ def test_options_of_another_version(tmp_path: Path) -> None:
 def test_a_done_job(tmp_path: Path) -> None:
     """The events of a job come in the order of its flow; `Done` is the answer."""
     seen: list[Event] = []
-    assert answer(line_of(request(tmp_path, quiet(tmp_path))), Models(), seen.append) == Done()
+    done = answer(line_of(request(tmp_path, quiet(tmp_path))), Models(), seen.append)
+    assert isinstance(done, Done)
+    if sys.platform == "linux":
+        assert done.resident == pytest.approx(psutil.Process().memory_info().rss, rel=0.1)
     kinds = [type(event) for event in seen]
     assert kinds[0] is Media
     assert set(kinds) == {Media, Progress, StageDone}

@@ -23,19 +23,22 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 class Hub:
     """A hub of one model: copies what is asked for, as the hub's client would, and leaves its notes behind."""
 
-    def __init__(self, model: Path, *, without: Sequence[str] = ()) -> None:
+    def __init__(self, model: Path, *, without: Sequence[str] = (), commit: str = COMMIT) -> None:
         self.model = model
+        self.commit = commit
         self.without = without
         self.asked: list[tuple[str, tuple[str, ...]]] = []
+        self.revisions: list[str | None] = []
 
-    def __call__(self, repo: str, folder: Path, files: Sequence[str]) -> str:
+    def __call__(self, repo: str, folder: Path, files: Sequence[str], revision: str | None) -> str:
         self.asked.append((repo, tuple(files)))
+        self.revisions.append(revision)
         (folder / ".cache/huggingface").mkdir(parents=True)
         (folder / ".gitattributes").write_text("")
         for name in files:
             if (self.model / name).is_file() and name not in self.without:
                 shutil.copy(self.model / name, folder / name)
-        return COMMIT
+        return self.commit
 
 
 def test_fetched_model_is_found_by_name(fixed_whisper: Path, tmp_path: Path) -> None:
@@ -81,7 +84,7 @@ def test_a_broken_folder_is_replaced(fixed_whisper: Path, tmp_path: Path) -> Non
 def test_a_cut_off_download_is_invisible_and_taken_up_again(fixed_whisper: Path, tmp_path: Path) -> None:
     """A half-fetched model is no model: auto does not choose it, and the next fetch goes on from it."""
 
-    def cut_off(repo: str, folder: Path, files: Sequence[str]) -> str:
+    def cut_off(repo: str, folder: Path, files: Sequence[str], revision: str | None) -> str:
         for name in ("config.json", "model.bin"):
             shutil.copy(fixed_whisper / name, folder / name)
         raise httpx.ReadTimeout("timed out")
@@ -91,9 +94,9 @@ def test_a_cut_off_download_is_invisible_and_taken_up_again(fixed_whisper: Path,
     assert resolve("auto", None, tmp_path).automatic
     seen: list[str] = []
 
-    def goes_on(repo: str, folder: Path, files: Sequence[str]) -> str:
+    def goes_on(repo: str, folder: Path, files: Sequence[str], revision: str | None) -> str:
         seen.extend(sorted(p.name for p in folder.iterdir()))
-        return Hub(fixed_whisper)(repo, folder, files)
+        return Hub(fixed_whisper)(repo, folder, files, revision)
 
     assert fetch("tiny", tmp_path, download=goes_on).name == "tiny"
     assert seen == ["config.json", "model.bin"]
@@ -102,9 +105,9 @@ def test_a_cut_off_download_is_invisible_and_taken_up_again(fixed_whisper: Path,
 def test_two_fetches_at_once_leave_one_model(fixed_whisper: Path, tmp_path: Path) -> None:
     """Whoever comes second adopts the first one's folder."""
 
-    def overtaken(repo: str, folder: Path, files: Sequence[str]) -> str:
+    def overtaken(repo: str, folder: Path, files: Sequence[str], revision: str | None) -> str:
         shutil.copytree(fixed_whisper, tmp_path / "tiny")
-        return Hub(fixed_whisper)(repo, folder, files)
+        return Hub(fixed_whisper)(repo, folder, files, revision)
 
     assert fetch("tiny", tmp_path, download=overtaken).folder == str(tmp_path / "tiny")
     assert [p.name for p in tmp_path.iterdir()] == ["tiny"]
@@ -112,7 +115,7 @@ def test_two_fetches_at_once_leave_one_model(fixed_whisper: Path, tmp_path: Path
 
 def failing(error: Exception) -> Hub:
     class Failing(Hub):
-        def __call__(self, repo: str, folder: Path, files: Sequence[str]) -> str:
+        def __call__(self, repo: str, folder: Path, files: Sequence[str], revision: str | None) -> str:
             raise error
 
     return Failing(Path())
@@ -170,10 +173,54 @@ def test_names_that_cannot_be_fetched(name: str, tmp_path: Path) -> None:
 def test_a_missing_client_is_no_network_trouble(tmp_path: Path) -> None:
     """Whoever lacks the hub's client is told to install it, not to look at the network."""
 
-    def download(repo: str, folder: Path, files: Sequence[str]) -> str:
+    def download(repo: str, folder: Path, files: Sequence[str], revision: str | None) -> str:
         raise ModuleNotFoundError("No module named 'huggingface_hub'")
 
     with pytest.raises(ModelUnavailable) as caught:
         fetch("tiny", tmp_path, download=download)
     assert "huggingface_hub" in caught.value.hint
     assert "network" not in caught.value.hint
+
+
+OTHER = "fedcba9876543210fedcba9876543210fedcba98"
+
+
+def test_a_commit_is_asked_for_and_recorded(fixed_whisper: Path, tmp_path: Path) -> None:
+    """name@commit asks the hub for that commit, and resolves under that name from then on, without the hub."""
+    hub = Hub(fixed_whisper)
+    model = fetch(f"tiny@{COMMIT[:10]}", tmp_path, download=hub)
+    assert (hub.revisions, model.revision) == ([COMMIT[:10]], COMMIT)
+    assert resolve(f"tiny@{COMMIT[:7]}", None, tmp_path) == resolve("tiny", None, tmp_path) == model
+    fetch(f"tiny@{COMMIT[:12]}", tmp_path, download=hub)
+    assert len(hub.asked) == 1
+
+
+def test_revisions_lie_side_by_side(fixed_whisper: Path, tmp_path: Path) -> None:
+    """A second commit of a model never replaces the first, which the bare name goes on meaning."""
+    first = fetch("tiny", tmp_path, download=Hub(fixed_whisper))
+    second = fetch(f"tiny@{OTHER[:12]}", tmp_path, download=Hub(fixed_whisper, commit=OTHER))
+    assert (first.revision, second.revision) == (COMMIT, OTHER)
+    assert resolve("tiny", None, tmp_path) == first
+    assert resolve(f"tiny@{OTHER[:12]}", None, tmp_path) == second
+    again = Hub(fixed_whisper)
+    assert fetch(f"tiny@{OTHER[:12]}", tmp_path, download=again) == second
+    assert again.asked == []
+
+
+def test_another_commit_than_asked_for_is_refused(fixed_whisper: Path, tmp_path: Path) -> None:
+    """A mirror of the hub that gives something else under that commit is not believed."""
+    with pytest.raises(ModelUnavailable, match=COMMIT):
+        fetch(f"tiny@{OTHER[:12]}", tmp_path, download=Hub(fixed_whisper))
+    with pytest.raises(ModelUnavailable):
+        resolve("tiny", None, tmp_path)
+
+
+def test_the_record_has_checksums(fixed_whisper: Path, tmp_path: Path) -> None:
+    """What was fetched can be verified later, byte for byte."""
+    folder = Path(fetch("tiny", tmp_path, download=Hub(fixed_whisper)).folder or "")
+    record = weights.read_record(folder)
+    assert record is not None
+    assert set(record.sha256) == set(record.files)
+    assert weights.damage(folder) == ""
+    (folder / "vocabulary.json").write_bytes(b"x" * record.files["vocabulary.json"])
+    assert weights.damage(folder) == "vocabulary.json: not the recorded checksum"

@@ -8,16 +8,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 import pytest
-from media import JFK, Sound, write_audio
+from media import beginning, write_audio
 
 from pipeline.catalog import Model, resolve
 from pipeline.errors import EmptyMedia, EngineFailure, ModelUnavailable, OptionsError, UnreadableMedia
 from pipeline.models import Models
 from pipeline.options import Options
 from pipeline.plan import GENERATING_OUTPUT, TRANSCRIBING, artifact_name
+from pipeline.rates import Rates
 from pipeline.run import run_job
 from pipeline.types import Event, JobRequest, Media, Progress, StageDone, Transcript
 
@@ -33,6 +33,7 @@ class Job:
     source: str
     models: Models
     events: list[Event] = field(default_factory=list)
+    rates: Rates = field(default_factory=Rates)
     look: Callable[[Event], None] = lambda event: None
 
     def run(self, **options: Any) -> None:
@@ -44,7 +45,7 @@ class Job:
             model=resolve("sphinx", None, self.work).model_dump(mode="json"),
             seed=SEED,
         )
-        run_job(self.work, request, self.models, self._tell)
+        run_job(self.work, request, self.models, self._tell, rates=self.rates)
 
     def _tell(self, event: Event) -> None:
         self.events.append(event)
@@ -60,15 +61,6 @@ class Job:
 
     def done(self) -> list[str]:
         return [event.stage for event in self.events if isinstance(event, StageDone)]
-
-
-def beginning(seconds: float) -> Sound:
-    """What is said at the recording's beginning, at 16 kHz."""
-    resampler = av.AudioResampler(format="flt", layout="mono", rate=16_000)
-    with av.open(str(JFK)) as container:
-        frames = [piece for frame in container.decode(audio=0) for piece in resampler.resample(frame)]
-    sound = np.concatenate([frame.to_ndarray() for frame in frames], axis=1)
-    return sound[:, : round(seconds * 16_000)].astype(np.float64)
 
 
 @pytest.fixture(scope="module")
@@ -221,3 +213,53 @@ def test_an_impossible_request_is_said_before_decoding(job: Job) -> None:
     with pytest.raises(OptionsError, match="English only"):
         job.run(language="de")
     assert job.events == []
+
+
+class Killed(BaseException):
+    """Ends a run at one of its events, as a kill would."""
+
+
+def test_a_run_that_was_cut_off_goes_on_where_it_was(tmp_path: Path, speech: Path, models: Models) -> None:
+    """Cut off at an event of any kind, a job leaves what it had finished: the next run does the rest and no more, and
+    gives the same bytes.
+    """
+
+    def job_in(folder: Path) -> Job:
+        folder.mkdir()
+        (folder / "source.wav").symlink_to(speech)
+        return Job(folder, "source.wav", models)
+
+    whole = job_in(tmp_path / "whole")
+    whole.run()
+    kinds = [(type(event), getattr(event, "stage", "")) for event in whole.events]
+    for number in sorted({kinds.index(kind) for kind in kinds}):
+        job = job_in(tmp_path / str(number))
+
+        def cut_off(event: Event, job: Job = job, number: int = number) -> None:
+            if len(job.events) > number:
+                raise Killed
+
+        job.look = cut_off
+        with pytest.raises(Killed):
+            job.run()
+        finished = [name for name in (TRANSCRIPT, RESULTS) if name in job.files]
+        job.look = lambda event: None
+        job.run()
+        assert (job.work / RESULTS).read_bytes() == (whole.work / RESULTS).read_bytes()
+        assert job.done() == ([] if TRANSCRIPT in finished else [TRANSCRIBING]) + [GENERATING_OUTPUT]
+        assert any(isinstance(event, Media) for event in job.events) == (TRANSCRIPT not in finished)
+        assert job.files == {"source.wav", TRANSCRIPT, RESULTS}
+
+
+def test_the_second_job_knows_how_long_it_takes(job: Job) -> None:
+    """The first job of a model tells no time that it cannot know; the next one does, from its first percent on."""
+    job.run()
+    assert not any(event.eta for event in job.events if isinstance(event, Progress) and event.percent < 12)
+    for name in (TRANSCRIPT, RESULTS):
+        (job.work / name).unlink()
+    job.run()
+    told = [event for event in job.events if isinstance(event, Progress)]
+    assert told[0].percent < 10
+    assert all(event.eta is not None and event.job_eta is not None for event in told)
+    assert told[0].job_eta >= told[0].eta > 0  # type: ignore[operator]
+    assert told[-1].stage == GENERATING_OUTPUT

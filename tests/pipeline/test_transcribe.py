@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 from sound import hush, noise
 
 from pipeline.catalog import Model, resolve
+from pipeline.devices import DeviceSettings
 from pipeline.errors import OptionsError
 from pipeline.models import Models
 from pipeline.models.base import Batch, Request, Window
 from pipeline.stages.transcribe import transcribe
-from pipeline.types import SAMPLE_RATE, MediaInfo, Span, Transcript, Warning, Word
+from pipeline.types import SAMPLE_RATE, MediaInfo, Span, SpeechWindow, Transcript, Warning, Word
 
 DAMAGE = Warning(parameter="source", type="damaged", message="Some of it was skipped.")
 
@@ -56,6 +57,7 @@ class Echo:
     def __init__(self, model: Model) -> None:
         self.model = model
         self.longest = 0
+        self.speech: list[tuple[tuple[float, float], ...] | None] = []
 
     def check(self, request: Request) -> tuple[Warning, ...]:
         if request.language == "xx":
@@ -63,8 +65,12 @@ class Echo:
         hint = Warning(parameter="hotwords", type="unsupported_option", message="No effect.")
         return (hint,) if request.hotwords else ()
 
-    def transcribe(self, windows: Iterable[Window], request: Request) -> Iterator[Batch]:
+    def warnings(self) -> tuple[Warning, ...]:
+        return ()
+
+    def transcribe(self, windows: Sequence[Window], request: Request) -> Iterator[Batch]:
         for window in windows:
+            self.speech.append(window.speech)
             self.longest = max(self.longest, len(window.samples))
             text = f"{window.start:g}:{window.samples[0]:g}"
             word = Word(text=text, start=window.start, end=window.end, confidence=0.5)
@@ -150,6 +156,13 @@ def test_windows_are_cut_to_the_sound_and_to_thirty_seconds(echo: Echo) -> None:
     assert stretches == [(0.5, 30.5), (30.5, 60.5), (60.5, 62), (94, 95)]
 
 
+def test_a_window_knows_where_its_speech_is(echo: Echo) -> None:
+    """Each piece has its own part of the speech, cut to the piece; a bare span is speech from end to end."""
+    talk = SpeechWindow(start=10, end=50, speech=spans((10, 15), (20, 41), (48, 50)))
+    transcribe(steps(1, 60), [(talk, *spans((55, 58)))], echo, Request(), ignore)
+    assert echo.speech == [((10, 15), (20, 40)), ((40, 41), (48, 50)), ((55, 58),)]
+
+
 def test_every_warning_reaches_the_transcript(echo: Echo) -> None:
     """Damage of the sound and hints without effect are in it; how the model was called is not its affair."""
     echo.model = resolve("nova-3", None, Path("/nowhere"))
@@ -177,7 +190,9 @@ def test_through_a_real_whisper(fixed_whisper: Path) -> None:
     left = np.concatenate([hush(2), noise(3), hush(5)])
     right = np.concatenate([hush(5.5), noise(1.6, high=True), hush(2.9)])
     sound = Sound(np.stack([left, right]))
-    whisper = Models(device="cpu").get(resolve(str(fixed_whisper), None, Path("/nowhere"), trusted=True))
+    whisper = Models(DeviceSettings(device="cpu")).get(
+        resolve(str(fixed_whisper), None, Path("/nowhere"), trusted=True)
+    )
     result = transcribe(sound, [spans((2, 5.5)), spans((5.5, 7.5))], whisper, Request(), ignore)
     assert [[w.text for w in c.words] for c in result.channels] == [["Alpha", "Bravo.", "Charlie"], ["Alpha", "Bravo."]]
     assert [c.words[0].start for c in result.channels] == [pytest.approx(2, abs=0.1), pytest.approx(5.5, abs=0.1)]

@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
+from faster_whisper import BatchedInferencePipeline, WhisperModel
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sound import hush, noise, window
 from whisper_rig import NATO, all_words, model_of, run, texts
 
 from pipeline.catalog import Model
+from pipeline.devices import DeviceSettings
 from pipeline.errors import ModelUnavailable
 from pipeline.models import Models
 from pipeline.models.base import Recogniser, Request, Rough, Window, placed
-from pipeline.models.whisper import _laid_out
+from pipeline.models.ladder import Rung
+from pipeline.models.loading import LoadedWhisper, load_whisper, open_whisper
 from pipeline.types import SAMPLE_RATE
 
 
 @pytest.fixture(scope="module")
 def whisper(fixed_whisper: Path) -> Recogniser:
-    return Models(device="cpu", compute_type="float32").get(model_of(fixed_whisper))
+    return Models(DeviceSettings(device="cpu", compute_type="float32")).get(model_of(fixed_whisper))
 
 
 # ── words and times ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -79,26 +84,49 @@ def test_batch_composition_changes_nothing(size: int, whisper: Recogniser) -> No
     assert {b.language for b in apart} == {together[0].language}
 
 
+STRETCHES = st.lists(st.tuples(st.floats(0.05, 6), st.booleans()), min_size=1, max_size=5)
+
+
+@settings(max_examples=12, deadline=None)
+@given(stretches=STRETCHES, sizes=st.tuples(st.integers(1, 5), st.integers(1, 5)), turned=st.booleans())
+def test_neighbours_change_nothing(
+    whisper: Recogniser, stretches: list[tuple[float, bool]], sizes: tuple[int, int], turned: bool
+) -> None:
+    """Any windows, in any batches, in any order: the same words, times and languages, confidences within 1e-4."""
+    windows = [window(10.0 * n, noise(seconds, high=high, seed=n)) for n, (seconds, high) in enumerate(stretches)]
+    first = all_words(run(whisper, *windows, batch_size=sizes[0], language="multi"))
+    order = windows[::-1] if turned else windows
+    second = all_words(run(whisper, *order, batch_size=sizes[1], language="multi"))
+    for one, other in zip(first, sorted(second, key=lambda word: word.start), strict=True):
+        assert (one.text, one.start, one.end, one.language) == (other.text, other.start, other.end, other.language)
+        assert one.confidence == pytest.approx(other.confidence, abs=1e-4)
+
+
+def test_words_are_those_of_the_library(whisper: Recogniser, fixed_whisper: Path) -> None:
+    """Driven by its primitives, the library says what its own batched mode says, at the same times."""
+    sounds = [noise(2.6, seed=2), noise(7.4, seed=4), noise(29.99, seed=5)]
+    model = WhisperModel(str(fixed_whisper), device="cpu", compute_type="float32")
+    for sound in sounds:
+        clip = {"start": 0, "end": len(sound) / SAMPLE_RATE}
+        segments, _ = BatchedInferencePipeline(model).transcribe(
+            sound, language="en", vad_filter=False, clip_timestamps=[clip], word_timestamps=True
+        )
+        theirs = [word for segment in segments for word in segment.words or ()]
+        ours = all_words(run(whisper, window(0, sound), language="en"))
+        assert [w.text for w in ours] == [w.word.strip() for w in theirs]
+        assert [w.start for w in ours] == [pytest.approx(w.start, abs=0.03) for w in theirs]
+        assert [w.confidence for w in ours] == [pytest.approx(w.probability, abs=1e-4) for w in theirs]
+
+
 def test_long_first_words_are_shortened_alike(slow_whisper: Path) -> None:
     """faster-whisper shortens a long word after a pause, counted across the batch: here all windows fare alike."""
-    whisper = Models(device="cpu", compute_type="float32").get(model_of(slow_whisper))
+    whisper = Models(DeviceSettings(device="cpu", compute_type="float32")).get(model_of(slow_whisper))
     windows = [window(10.0 * n, noise(4.5, seed=n)) for n in range(3)]
     for size in (1, 3):
         batches = run(whisper, *windows, batch_size=size)
         firsts = [w for w in all_words(batches) if w.text == NATO[0]]
         assert len(firsts) == 3
         assert {round(w.start % 10, 3) for w in firsts} == {0.6}
-
-
-@pytest.mark.parametrize("lengths", [(161, 480_000, 16_000, 47_999), tuple(range(200, 9_000, 7))])
-def test_clips_are_the_windows_to_the_sample(lengths: tuple[int, ...]) -> None:
-    """The library makes samples and frames of a clip's seconds by rounding down: neither may lose any."""
-    windows = [Window(0.0, np.full(n, 1 + i, np.float32)) for i, n in enumerate(lengths)]
-    audio, clips, slots = _laid_out(windows)
-    for i, (clip, slot) in enumerate(zip(clips, slots, strict=True)):
-        start, end = int(clip["start"] * SAMPLE_RATE), int(clip["end"] * SAMPLE_RATE)
-        assert np.array_equal(audio[start:end], windows[i].samples)
-        assert int(start / SAMPLE_RATE * 100) == slot * 100
 
 
 def test_the_last_run_leaves_no_trace(whisper: Recogniser) -> None:
@@ -108,20 +136,31 @@ def test_the_last_run_leaves_no_trace(whisper: Recogniser) -> None:
     assert run(whisper, *WINDOWS) == before
 
 
+class Lazy(Sequence[Window]):
+    """Windows that are made when they are asked for; remembers which."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self.drawn: list[int] = []
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, n: int) -> Window:  # type: ignore[override]
+        self.drawn.append(n)
+        return window(30.0 * n, noise(1, seed=n), hush(29))
+
+
 def test_windows_are_drawn_a_batch_at_a_time(whisper: Recogniser) -> None:
-    """Memory is flat: beyond what the language is heard in, only the next batch's windows have been read."""
-    drawn = 0
-
-    def windows() -> Iterator[Window]:
-        nonlocal drawn
-        for n in range(10):
-            drawn += 1
-            yield window(30.0 * n, noise(1, seed=n), hush(29))
-
-    batches = whisper.transcribe(windows(), Request(batch_size=2))
+    """Memory is flat: beyond those that vote on the language, only the next batch's windows have been read."""
+    told = Lazy(10)
+    batches = whisper.transcribe(told, Request(batch_size=2, language="en"))
     for done in (2, 4, 6):
         assert len(next(batches).words) == 2
-        assert drawn == done
+        assert sorted(set(told.drawn)) == list(range(done))
+    asked = Lazy(10)
+    next(whisper.transcribe(asked, Request(batch_size=2)))
+    assert len(asked.drawn) == 3 + 2
 
 
 def test_nothing_said_is_nothing(whisper: Recogniser) -> None:
@@ -226,7 +265,7 @@ def test_damaged_weights_are_one_clear_line(
     """Missing or damaged files are a retryable error that names the model, and nothing is looked for on the network."""
     model = damaged(fixed_whisper, tmp_path / "small", name, content)
     with pytest.raises(ModelUnavailable, match="small") as caught:
-        Models(device="cpu").get(model)
+        Models(DeviceSettings(device="cpu")).get(model)
     assert "\n" not in caught.value.message
     assert caught.value.retryable
 
@@ -235,15 +274,15 @@ def test_no_tokenizer_is_never_looked_for_elsewhere(fixed_whisper: Path, tmp_pat
     """faster-whisper would ask the hub for a missing tokenizer; here it is a line that names the file."""
     model = damaged(fixed_whisper, tmp_path / "small", "tokenizer.json", None)
     with pytest.raises(ModelUnavailable, match=r"incomplete: .* has no tokenizer\.json"):
-        Models(device="cpu").get(model)
+        Models(DeviceSettings(device="cpu")).get(model)
 
 
 def test_a_truncated_download_is_refused(fixed_whisper: Path, tmp_path: Path) -> None:
     """Half of model.bin is an error at load, not strange words later."""
     weights = (fixed_whisper / "model.bin").read_bytes()
-    model = damaged(fixed_whisper, tmp_path / "small", "model.bin", weights[: len(weights) // 2])
+    damaged(fixed_whisper, tmp_path / "small", "model.bin", weights[: len(weights) // 2])
     with pytest.raises(ModelUnavailable, match="cannot be loaded"):
-        Models(device="cpu").get(model)
+        Models(DeviceSettings(device="cpu")).get(model_of(tmp_path / "small"))
 
 
 def test_models_stay_warm(fixed_whisper: Path, fixed_whisper_english: Path) -> None:
@@ -251,11 +290,14 @@ def test_models_stay_warm(fixed_whisper: Path, fixed_whisper_english: Path) -> N
     loads: list[str] = []
 
     class Counting(Models):
-        def _load(self, model: Model) -> object:
-            loads.append(model.name)
-            return super()._load(model)
+        def _load(self, model: Model) -> LoadedWhisper:
+            return load_whisper(model, self._settings, opening)
 
-    models, model = Counting(device="cpu"), model_of(fixed_whisper)
+    def opening(model: Model, rung: Rung) -> WhisperModel:
+        loads.append(model.name)
+        return open_whisper(model, rung)
+
+    models, model = Counting(DeviceSettings(device="cpu")), model_of(fixed_whisper)
     other_name = model.model_copy(update={"name": "default"})
     assert models.get(model).model == model
     assert models.get(other_name).model == other_name
@@ -268,7 +310,7 @@ def test_models_stay_warm(fixed_whisper: Path, fixed_whisper_english: Path) -> N
 def test_a_failed_load_is_tried_again(fixed_whisper: Path, tmp_path: Path) -> None:
     """After the weights have been mended the same process can use them."""
     model = damaged(fixed_whisper, tmp_path / "small", "model.bin", None)
-    models = Models(device="cpu")
+    models = Models(DeviceSettings(device="cpu"))
     with pytest.raises(ModelUnavailable):
         models.get(model)
     shutil.copy(fixed_whisper / "model.bin", tmp_path / "small/model.bin")

@@ -16,7 +16,7 @@ def model_of(folder: Path) -> Model:
 
 
 def run(recogniser: Recogniser, *windows: Window, **request: object) -> list[Batch]:
-    return list(recogniser.transcribe(iter(windows), Request.model_validate(request)))
+    return list(recogniser.transcribe(windows, Request.model_validate(request)))
 
 
 def all_words(batches: list[Batch]) -> list[Word]:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 import click
 
 from handler.cli.doctor.bucket import bucket_answers, bucket_is_safe, inputs_can_be_listed
+from handler.cli.doctor.compute import cuda_libraries, gpus, models, probe_encode
 from handler.cli.doctor.engine import default_model, engine_answers
 from handler.cli.doctor.finding import Context, Finding
 from handler.cli.doctor.machine import packages, python_version, settings_known, work_directory
@@ -28,6 +29,10 @@ MACHINE: tuple[tuple[str, Check], ...] = (
     ("work directory", work_directory),
     ("model", default_model),
     ("engine", engine_answers),
+    ("models", models),
+    ("gpus", gpus),
+    ("cuda libraries", cuda_libraries),
+    ("probe encode", probe_encode),
 )
 BUCKET: tuple[tuple[str, Check], ...] = (
     ("bucket", bucket_answers),

@@ -11,11 +11,13 @@ from pathlib import Path
 
 from handler.cli.doctor.finding import Context, Finding
 from handler.cli.failure import as_error, explained
+from handler.models.library import mirror_of
 from handler.worker.scratch import made
-from pipeline.catalog import HUB, SUGGESTED, fetch_command, resolve
+from pipeline.catalog import AUTO, HUB, SUGGESTED, canonical_name, fetch_command, resolve
 from pipeline.errors import ModelUnavailable
 from pipeline.options import Options
 from pipeline.plan import stage_plans
+from pipeline.shelf import is_bucket
 from pipeline.types import SAMPLE_RATE, Failed, JobRequest
 
 _SECONDS = 120.0  # that an engine may take to start and to answer, models included
@@ -31,12 +33,23 @@ def default_model(context: Context) -> Finding:
             return Finding(
                 status="warn", detail=error.message, advice="`dropscribe work` fetches it from the hub when it starts."
             )
+        if is_bucket(settings.models) and (there := _in_bucket(context)):
+            advice = f"`dropscribe work` brings it when it starts: the bucket has {', '.join(there)}."
+            return Finding(status="warn", detail=error.message, advice=advice)
         return Finding(status="fail", detail=error.message, advice=error.hint)
     detail = f"DROPSCRIBE_MODEL={settings.model} means {model.name} ({model.backend}, {model.version})"
     if model.automatic:
         advice = f"Its transcripts are poor. Run `{fetch_command(SUGGESTED)}` for good ones."
         return Finding(status="warn", detail=detail, advice=advice)
     return Finding(status="ok", detail=detail)
+
+
+def _in_bucket(context: Context) -> list[str]:
+    """The models in the bucket that DROPSCRIBE_MODELS names, if the default one is among them; none is brought."""
+    settings = context.settings
+    names = mirror_of(settings.models or "", settings, context.runtime.clock).list()
+    wanted = canonical_name(settings.model.partition("@")[0])
+    return names if wanted == AUTO or wanted in names else []
 
 
 def engine_answers(context: Context) -> Finding:
@@ -47,7 +60,7 @@ def engine_answers(context: Context) -> Finding:
     except ModelUnavailable:
         model = resolve("sphinx", None, settings.home)  # the check above says what is wrong with the default
     made(settings.work_dir)
-    engine = context.runtime.engine(clock, settings.work_dir)
+    engine = context.runtime.engine(clock, settings.work_dir, settings)
     started = clock.monotonic()
     try:
         with tempfile.TemporaryDirectory(prefix="doctor-", dir=settings.work_dir) as work:

@@ -14,9 +14,12 @@ from handler.cli import main
 from handler.cli.runtime import Runtime, store_at
 from handler.clock import Clock, SystemClock
 from handler.fakes import ScriptedEngine
+from handler.settings import Settings
 from handler.store.base import Store
 from handler.store.memory import MemoryStore
+from pipeline.devices import Gpus
 from pipeline.errors import ErrorDetail
+from pipeline.machine import Machine
 
 
 class Describing(MemoryStore):
@@ -31,6 +34,17 @@ class Describing(MemoryStore):
             sent(path.stat().st_size)
 
 
+NO_MACHINE = Machine(
+    gpus=Gpus(problem="no NVIDIA driver"),
+    libraries=(),
+    ctranslate2="4",
+    compute_types={},
+    models=(),
+    trials=(),
+    problem="a machine in a test",
+)
+
+
 @dataclass
 class Cli:
     """Runs commands. ``failures``: what the next engines answer with; ``engines``: those that were made."""
@@ -41,12 +55,15 @@ class Cli:
     between: Callable[[str], None] | None = None
     store: Store | None = None  # instead of the one that is named
     engines: list[ScriptedEngine] = field(default_factory=list)
+    machine: Machine = NO_MACHINE
+    probed: list[str] = field(default_factory=list)  # models that a machine was asked to try
 
     def __call__(self, *args: str | Path, input: str | None = None) -> Result:
         store = self.store
         runtime = Runtime(
             clock=self.clock,
             engine=self._engine,
+            probe=self._probe,
             store=store_at if store is None else lambda url, clock, settings: store,
         )
         return CliRunner(env=self.env).invoke(main, [str(arg) for arg in args], obj=runtime, input=input)
@@ -57,7 +74,11 @@ class Cli:
         assert result.exit_code == 0, result.stderr
         return json.loads(result.stdout)
 
-    def _engine(self, clock: Clock, home: Path) -> ScriptedEngine:
+    def _probe(self, settings: Settings, model: str) -> Machine:
+        self.probed.append(model)
+        return self.machine
+
+    def _engine(self, clock: Clock, home: Path, settings: Settings) -> ScriptedEngine:
         self.engines.append(ScriptedEngine(failures=self.failures, between=self.between))
         return self.engines[-1]
 

@@ -21,7 +21,7 @@ def quick(env: dict[str, str | None], monkeypatch: pytest.MonkeyPatch) -> Runtim
             monkeypatch.delenv(name, raising=False)
         else:
             monkeypatch.setenv(name, value)
-    return Runtime(clock=SystemClock(), engine=lambda clock, home: ScriptedEngine())
+    return Runtime(clock=SystemClock(), engine=lambda clock, home, settings: ScriptedEngine())
 
 
 def test_shows_a_result_and_a_cache_hit(quick: Runtime, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -65,7 +65,7 @@ def test_never_deletes_what_it_did_not_make(quick: Runtime, tmp_path: Path, caps
 def test_says_what_went_wrong(quick: Runtime, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """If the recording fails, the demo ends with the reason instead of waiting."""
     error = NoAudio("there is no sound in it").to_detail()
-    broken = Runtime(clock=quick.clock, engine=lambda clock, home: ScriptedEngine(failures=[error]))
+    broken = Runtime(clock=quick.clock, engine=lambda clock, home, settings: ScriptedEngine(failures=[error]))
     assert main([str(tmp_path / "demo")], broken) == 1
     assert "there is no sound in it" in capsys.readouterr().err.splitlines()[-1]
 
@@ -73,6 +73,6 @@ def test_says_what_went_wrong(quick: Runtime, tmp_path: Path, capsys: pytest.Cap
 def test_a_broken_worker_ends_it(quick: Runtime, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """If the worker itself cannot go on, the demo says why at once."""
     error = NoAudio("x").to_detail().model_copy(update={"error_class": "ModelUnavailable", "retryable": True})
-    broken = Runtime(clock=quick.clock, engine=lambda clock, home: ScriptedEngine(failures=[error]))
+    broken = Runtime(clock=quick.clock, engine=lambda clock, home, settings: ScriptedEngine(failures=[error]))
     assert main([str(tmp_path / "demo")], broken) == 69
     assert capsys.readouterr().err.splitlines()[-1].startswith("dropscribe: x")

@@ -30,7 +30,7 @@ from handler.cli import main
 from handler.cli.runtime import Runtime
 from handler.fakes import ScriptedEngine
 
-main(sys.argv[1:], obj=Runtime(engine=lambda clock, home: ScriptedEngine()))
+main(sys.argv[1:], obj=Runtime(engine=lambda clock, home, settings: ScriptedEngine()))
 """
 
 

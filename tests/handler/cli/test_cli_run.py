@@ -157,7 +157,7 @@ class Hanging(ScriptedEngine):
     def close(self):
         print("closed", flush=True)
 
-main(["run", sys.argv[1]], obj=Runtime(engine=lambda clock, home: Hanging()))
+main(["run", sys.argv[1]], obj=Runtime(engine=lambda clock, home, settings: Hanging()))
 """
 
 

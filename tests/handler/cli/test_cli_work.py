@@ -40,7 +40,7 @@ class Hanging(ScriptedEngine):
             print("closing", flush=True)
             time.sleep(600)
 
-main(["work", sys.argv[1]], obj=Runtime(engine=lambda clock, home: Hanging()))
+main(["work", sys.argv[1]], obj=Runtime(engine=lambda clock, home, settings: Hanging()))
 """
 
 

@@ -23,6 +23,7 @@ from pipeline.plan import GENERATING_OUTPUT, TRANSCRIBING
 
 SPEECH = b"somebody talks"
 OTHER = b"somebody else does"
+THIRD = b"a third one does"
 
 Fault = tuple[int, FaultKind]  # the number of the request, from 1, and what happens to it
 
@@ -90,6 +91,15 @@ def overwrite(world: World) -> None:
 def overwritten_by_the_same(world: World) -> None:
     """Another version of the same bytes: the same job, another input."""
     world.drop("a.wav", SPEECH)
+
+
+def two_recordings(world: World) -> None:
+    world.drop("a.wav", SPEECH)
+    world.drop("b.wav", OTHER)
+
+
+def overwrite_second(world: World) -> None:
+    world.drop("b.wav", THIRD)
 
 
 def evicted(world: World) -> None:
@@ -172,6 +182,8 @@ SCENARIOS = (
     Scenario("takeover", takeover),
     Scenario("queue", first_seen, told=True),
     Scenario("queue-beside", first_seen, told=True, settings={"beside": True}),
+    Scenario("ahead", two_recordings, settings={"ahead": True}),
+    Scenario("ahead-overwritten", two_recordings, overwrite_second, f"end of {TRANSCRIBING}", settings={"ahead": True}),
 )
 
 

@@ -92,7 +92,7 @@ MUTANTS = (
     ),
     Mutant(
         "acknowledge-before-publishing",
-        "worker/loop.py",
+        "worker/hearing.py",
         "                notice = waiting[0]\n",
         "                notice = waiting[0]\n                notice.done()\n",
     ),

@@ -9,7 +9,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 
 from proof_world import FaultKind, World
 from sim_scheduler import SimClock
@@ -34,13 +33,14 @@ class Exchange:
     def __init__(self, world: World) -> None:
         self.world = world
         self.parcels: list[Parcel] = []
+        self.ahead = 0  # messages that were received before their time, and done next
 
     def send(self, key: str) -> None:
         self.parcels.append(Parcel(key, self.world.ledger.versions.current[key]))
 
-    def receive(self) -> list[Parcel]:
+    def receive(self, most: int = 10) -> list[Parcel]:
         now = self.world.scheduler.now
-        due = [parcel for parcel in self.parcels if not parcel.gone and parcel.visible <= now][:10]
+        due = [parcel for parcel in self.parcels if not parcel.gone and parcel.visible <= now][:most]
         for parcel in due:
             parcel.visible = now + VISIBILITY
             parcel.receives += 1
@@ -75,22 +75,30 @@ class SimSource:
         self._world = exchange.world
         self._worker = worker
         self._clock = clock
+        self.prefetch = SimPrefetch(self)
 
     def wait(self, seconds: float, stop: threading.Event) -> Sequence[SimNotice]:
         until = self._clock.monotonic() + seconds
+        ahead = self.prefetch.take()
+        if ahead is not None and ahead.parcel.visible > self._world.scheduler.now:
+            self._exchange.ahead += 1
+            return [ahead]
         while not stop.is_set():
-            got: list[Parcel] = []
-            if self._call("receive", partial(self._receive, got)) and got:
-                prefix = self._world.layout.input
-                return [SimNotice(self, one, (prefix + one.key,), one.receives > 1) for one in got]
+            got = self.receive("receive")
+            if got:
+                return got
             left = until - self._clock.monotonic()
             if left <= 0:
                 return ()
             self._clock.wait(stop, min(left, 5.0))
         return ()
 
-    def _receive(self, got: list[Parcel]) -> None:
-        got.extend(self._exchange.receive())
+    def receive(self, what: str, most: int = 10) -> list[SimNotice]:
+        """None also when there was no answer."""
+        got: list[Parcel] = []
+        answered = self._call(what, lambda: got.extend(self._exchange.receive(most)))
+        prefix = self._world.layout.input
+        return [SimNotice(self, one, (prefix + one.key,), one.receives > 1) for one in got] if answered else []
 
     def hand_back(self, notices: Sequence[SimNotice]) -> None:
         for notice in notices:
@@ -124,3 +132,33 @@ class SimSource:
         except Unavailable:
             return False
         return True
+
+
+class SimPrefetch:
+    """One message before its time (`handler.source.Prefetch`), asked for in the worker's own thread."""
+
+    def __init__(self, source: SimSource) -> None:
+        self._source = source
+        self._begun = False
+        self._notice: SimNotice | None = None
+
+    def begin(self) -> None:
+        if not self._begun:
+            self._begun = True
+            self._notice = next(iter(self._source.receive("receive ahead", 1)), None)
+
+    def keys(self) -> Sequence[str]:
+        return self._notice.keys if self._notice is not None else ()
+
+    def extend(self) -> None:
+        if self._notice is not None:
+            self._notice.extend()
+
+    def let_go(self) -> None:
+        notice = self.take()
+        if notice is not None:
+            notice.later(0.0)
+
+    def take(self) -> SimNotice | None:
+        notice, self._notice, self._begun = self._notice, None, False
+        return notice

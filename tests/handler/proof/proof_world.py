@@ -51,6 +51,7 @@ class World:
     """``meddle(worker, call)`` names the fault of each request, or None. ``latency``: the longest a request takes.
 
     ``beside``: workers do not wait for what they need not wait for, as they do in production (`handler.worker.beside`).
+    ``ahead``: they fetch the next recording while they are at another (`handler.worker.ahead`).
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class World:
         limit: float = 20_000.0,
         coarse: bool = False,
         beside: bool = False,
+        ahead: bool = False,
         **settings: Any,
     ) -> None:
         self.scheduler = Scheduler(seed, limit)
@@ -78,6 +80,7 @@ class World:
         self.ledger = self.store.ledger = Ledger(self.layout, trace=self.trace)
         self.store.coarse = coarse
         self.beside = beside
+        self.ahead = ahead
         self.steps, self.step_seconds = 3, 7.0  # of a transcription
         self.takes: Iterator[int] = itertools.count(1)
         self.failing: dict[bytes, list[ErrorDetail]] = {}  # recording → how its next attempts end
@@ -122,6 +125,7 @@ class World:
             source=source(name, clock) if source is not None else None,
             heart=inline_heart,
             beside=partial(self._ask, name) if self.beside else in_turn,
+            ahead=partial(self._ask, name) if self.ahead else None,
         )
         self.workers[name] = worker
 

@@ -73,6 +73,8 @@ class Story:
         world.scheduler.spawn(USER, self.user)
         world.scheduler.spawn("watch", self.watch)
         world.run()
+        self.counts["fetched ahead"] = sum(worker.tally.ahead for worker in world.workers.values())
+        self.counts["received ahead"] = self.exchange.ahead if self.exchange is not None else 0
         return self.outcome(seed)
 
     def outcome(self, seed: int) -> Outcome:
@@ -184,10 +186,11 @@ class Story:
         self.world.stop.set()
 
 
-def simulate(seed: int, *, trace: bool = False) -> Outcome:
+def simulate(seed: int, *, ahead: bool = False, trace: bool = False) -> Outcome:
     folder = Path(tempfile.mkdtemp(prefix="proof-"))
     try:
         story = Story(seed, folder)
+        story.world.ahead = ahead
         if trace:
             story.world.log = []
         return story.play(seed)

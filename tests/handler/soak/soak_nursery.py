@@ -24,6 +24,7 @@ from handler.child import ChildEngine, Engine
 from handler.cli import main as dropscribe
 from handler.cli.runtime import Runtime
 from handler.clock import Clock
+from handler.settings import Settings
 
 SLOW_TO_IMPORT = ("boto3", "botocore.config", "s3transfer.manager", "handler.store.s3", "handler.cli.work")
 LOOK_SECONDS = 0.01
@@ -33,7 +34,7 @@ ENGINE = Path(__file__).with_name("soak_engine.py")
 def runtime(engine_log: str) -> Runtime:
     command = [sys.executable, "-I", "-S", str(ENGINE), engine_log]
 
-    def engine(clock: Clock, home: Path) -> Engine:
+    def engine(clock: Clock, home: Path, settings: Settings) -> Engine:
         return ChildEngine(clock, command=command, home=home)
 
     return Runtime(engine=engine)

@@ -13,7 +13,7 @@ import signal
 import sys
 from pathlib import Path
 
-from pipeline.engine import answer
+from pipeline.engine import Warm, answer, prepares
 from pipeline.models import Models
 from pipeline.types import Event, Ready
 
@@ -27,10 +27,11 @@ def main(points: Path, events_fd: int) -> None:
             points.write_text("".join(f"{line}\n" for line in left[1:]))
             os.kill(os.getpid(), signal.SIGKILL)
 
-    models = Models()
+    warm = Warm(Models())
     emit(Ready(pid=os.getpid()))
     for line in sys.stdin.buffer:
-        emit(answer(line, models, emit))
+        if not prepares(line, warm.preparing):
+            emit(answer(line, warm.models, emit, warm))
 
 
 if __name__ == "__main__":

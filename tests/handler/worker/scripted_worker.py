@@ -46,4 +46,4 @@ def meet(log: Path, workers: int) -> None:
 
 if __name__ == "__main__":
     meet(Path(sys.argv[1]), int(sys.argv[3]))
-    main(["work", sys.argv[2], "--drain"], obj=Runtime(engine=lambda clock, home: Logging(sys.argv[1])))
+    main(["work", sys.argv[2], "--drain"], obj=Runtime(engine=lambda clock, home, settings: Logging(sys.argv[1])))

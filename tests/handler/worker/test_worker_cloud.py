@@ -20,6 +20,7 @@ from handler.settings import Settings
 from handler.store.opening import event_keys
 from handler.store.s3 import S3Store
 from handler.worker.beside import side_by_side
+from pipeline.types import Event, Progress
 
 BODY = b"a recording"
 
@@ -65,6 +66,11 @@ class Cloud:
         names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
         counts = self.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=names)["Attributes"]
         return sum(int(counts[name]) for name in names)
+
+    def hidden(self) -> int:
+        """Messages of the queue that somebody has."""
+        name = "ApproximateNumberOfMessagesNotVisible"
+        return int(self.sqs.get_queue_attributes(QueueUrl=self.url, AttributeNames=[name])["Attributes"][name])
 
     def close(self) -> None:
         self.store.close()
@@ -147,8 +153,74 @@ def test_redelivery_over_the_wire(cloud: Cloud) -> None:
     assert cloud.rig.record().takeovers == 1
 
 
+class Unhurried(ScriptedEngine):
+    """Its jobs are nearly over, until another message is hidden from everybody, and a second has passed."""
+
+    def __init__(self, cloud: Cloud) -> None:
+        super().__init__()
+        self._cloud = cloud
+
+    def run(self, *args: Any, **given: Any) -> Iterator[Event | None]:
+        clock = SystemClock()
+        for event in super().run(*args, **given):
+            yield event
+            if isinstance(event, Progress):
+                yield Progress(stage="transcribing", percent=50, job_eta=5.0)
+                until = clock.monotonic() + 30
+                while self.jobs == 1 and self._cloud.hidden() < 2:
+                    assert clock.monotonic() < until
+                    clock.sleep(0.1)
+                    yield None
+
+
+def test_a_message_ahead_over_the_wire(cloud: Cloud) -> None:
+    """The next message is received while a job's last seconds pass, and its recording fetched; each is received once,
+    and deleted.
+    """
+    for name in ("a.wav", "b.wav"):
+        cloud.drop(name, name.encode())
+        cloud.sqs.send_message(QueueUrl=cloud.url, MessageBody=told(f"calls/input/{name}", bucket=cloud.bucket))
+    source = cloud.source()
+    received: list[int] = []
+
+    class Counting:
+        prefetch, hand_back, close = source.prefetch, source.hand_back, source.close
+
+        def wait(self, seconds: float, stop: threading.Event) -> Any:
+            found = source.wait(seconds, stop)
+            received.extend(message.raw.receives for message in found or ())
+            return found
+
+    engine = Unhurried(cloud)
+    worker = cloud.rig.worker(engine, source=Counting(), beside=side_by_side, ahead=side_by_side, drain_seconds=1)
+    assert worker.run(drain=True).completed == 2
+    assert received == [1, 1]
+    for name in ("a.wav", "b.wav"):
+        check_right(cloud.rig, name, name.encode())
+    assert cloud.waiting(cloud.url) == cloud.waiting(cloud.dead) == 0
+
+
+def test_a_message_ahead_is_given_back_over_the_wire(cloud: Cloud) -> None:
+    """A worker that ends during a job leaves both messages to others at once."""
+    for name in ("a.wav", "b.wav"):
+        cloud.drop(name, name.encode())
+        cloud.sqs.send_message(QueueUrl=cloud.url, MessageBody=told(f"calls/input/{name}", bucket=cloud.bucket))
+
+    def stop(stage: str) -> None:
+        worker.stop.set()
+
+    engine = Unhurried(cloud)
+    engine._between = stop
+    worker = cloud.rig.worker(engine, source=cloud.source(), ahead=side_by_side, drain_seconds=1)
+    worker.run(drain=True)
+    assert cloud.waiting(cloud.url) == 2
+    assert cloud.hidden() == 0
+
+
 class Silent:
     """A source whose worker died: nothing is said of its messages any more."""
+
+    prefetch = None
 
     def __init__(self, source: SqsQueue) -> None:
         self._source = source

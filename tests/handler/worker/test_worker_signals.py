@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -49,7 +50,7 @@ class Slow(ScriptedEngine):
             yield None
         yield from super().run(request, time_limit=time_limit, poll=poll)
 
-main(["work", str(bucket)], obj=Runtime(engine=lambda clock, home: Slow()))
+main(["work", str(bucket)], obj=Runtime(engine=lambda clock, home, settings: Slow()))
 """
 
 
@@ -182,13 +183,18 @@ def test_a_second_signal_takes_the_engine_along(real: Bucket) -> None:
     """A second signal ends the worker at once, with that signal's code, and the real engine with it."""
     real.drop("jfk.flac", JFK.read_bytes())
     process, engine = real.sphinx()
+    engine.suspend()  # on a busy machine it might be done before the signals come
     process.send_signal(signal.SIGSTOP)  # so that both signals are there before it can act on the first
     process.send_signal(signal.SIGINT)
     process.send_signal(signal.SIGTERM)
     process.send_signal(signal.SIGCONT)
-    assert ended(process) in (130, 143)  # whichever it takes for the second
+    assert process.wait(PATIENCE) in (130, 143)  # whichever it takes for the second
+    with contextlib.suppress(psutil.NoSuchProcess):
+        engine.resume()
     check_dead(engine)
-    assert real.record()["state"] == "running"  # its lease runs out
+    ended(process)
+    # Between the two its thread may have seen the first, and given the job back; or else its lease runs out.
+    assert real.record()["state"] in ("running", "waiting")
 
 
 @both

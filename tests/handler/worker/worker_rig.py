@@ -58,6 +58,7 @@ class Rig:
         courier: MakeCourier = Courier,
         beside: Beside = in_turn,
         aside: Beside = in_turn,
+        ahead: Beside | None = None,
         **changes: Any,
     ) -> Worker:
         """One more worker, under a name of its own. ``changes``: of its settings."""
@@ -73,6 +74,7 @@ class Rig:
             courier=courier,
             beside=beside,
             aside=aside,
+            ahead=ahead,
         )
 
     def drop(self, key: str, body: bytes) -> None:

@@ -32,6 +32,9 @@ class Reader:
     def check(self, request: Request) -> tuple[Warning, ...]:
         return ()
 
+    def warnings(self) -> tuple[Warning, ...]:
+        return ()
+
     def transcribe(self, windows: Iterator[Window], request: Request) -> Iterator[Batch]:
         for window in windows:
             word = Word(text="5.", start=window.start, end=window.end, confidence=1.0)
