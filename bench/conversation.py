@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench import rig
+from bench.nets import left_out
 from bench.table import Row, show
 from pipeline.types import Word
 
@@ -42,8 +43,13 @@ Windows: TypeAlias = list[tuple[Emissions, NDArray[np.int32]]]
 
 
 def rows(long: bool) -> list[Row]:
-    """The figures, each the median of several processes; with ``long``, of three times as many."""
-    runs = [_child() for _ in range(TIMES * (3 if long else 1))]
+    """The figures; with ``long``, of three times as many processes."""
+    return measured(TIMES * (3 if long else 1))
+
+
+def measured(times: int) -> list[Row]:
+    """Each figure is the median of so many processes."""
+    runs = [_child() for _ in range(times)]
     middle = {key: rig.quantile([run[key] for run in runs], 0.5) for key in runs[0]}
     by = "numba" if importlib.util.find_spec("numba") else "numpy, numba is not installed"
     found = [
@@ -60,6 +66,8 @@ def rows(long: bool) -> list[Row]:
         ratio = middle["nemo"] / middle["beside"]
         hour = middle["nemo"] * WINDOWS / BESIDE_NEMO
         found.append(Row("NeMo's viterbi_decoding, letters", f"{hour:.1f} s for an hour, {ratio:.0f} times ours"))
+    else:
+        found.append(left_out("NeMo's viterbi_decoding", "nemo"))
     named = f"{WORDS:,} words, {HOURS} h, {SPEAKERS} speakers"
     return [
         *found,

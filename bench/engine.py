@@ -19,6 +19,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from pipeline.catalog import Model
+from pipeline.companions import Companions
 from pipeline.options import Options
 from pipeline.types import Done, Event, Failed, Frozen, JobRequest, PrepareRequest, Ready
 
@@ -40,11 +41,17 @@ class Ran:
 
 
 class Engine:
-    """An engine that is warm once a job has run. A context manager: leaving it ends the child."""
+    """An engine that is warm once a job has run. A context manager: leaving it ends the child. ``threads``: that each
+    model computes with on the CPU, None for what the libraries think best.
+    """
 
-    def __init__(self, *, command: Sequence[str] = (), log: Path, cuda: bool = False) -> None:
+    def __init__(
+        self, *, command: Sequence[str] = (), log: Path, cuda: bool = False, threads: int | None = None
+    ) -> None:
         reading, writing = os.pipe()
         environment = {**os.environ, **({} if cuda else {"CUDA_VISIBLE_DEVICES": ""})}
+        if threads is not None:
+            environment["OMP_NUM_THREADS"] = str(threads)
         with log.open("ab") as errors:
             self._child = subprocess.Popen(
                 [*(command or (sys.executable, "-P", "-m", "pipeline")), "engine", "--events-fd", str(writing)],
@@ -98,6 +105,10 @@ class Engine:
         """``VmRSS`` (resident now) or ``VmHWM`` (the most ever) of the engine, in MB."""
         return process_mb(self._child.pid, field)
 
+    def forget_peak(self) -> None:
+        """What `memory_mb` then gives as the most ever is of what comes. Linux."""
+        Path(f"/proc/{self._child.pid}/clear_refs").write_text("5")
+
     def _answers(self) -> Iterator[tuple[float, Event]]:
         while True:
             event = self._next()
@@ -115,8 +126,18 @@ class Engine:
         return self._log.read_text(errors="replace")[-2000:]
 
 
-def job(work: Path, recording: Path, model: Model, *, prepared: Path | None = None, **options: Any) -> JobRequest:
-    """The request for ``recording`` in the new folder ``work``; ``options`` are those of `Options`."""
+def job(
+    work: Path,
+    recording: Path,
+    model: Model,
+    *,
+    prepared: Path | None = None,
+    companions: Companions | None = None,
+    **options: Any,
+) -> JobRequest:
+    """The request for ``recording`` in the new folder ``work``; ``options`` are those of `Options`. ``companions``: the
+    models beside the recogniser, None for none.
+    """
     work.mkdir(parents=True)
     source = work / f"source{recording.suffix}"
     source.symlink_to(recording.absolute())
@@ -125,6 +146,7 @@ def job(work: Path, recording: Path, model: Model, *, prepared: Path | None = No
         source=source.name,
         options=Options.model_validate({"language": "en", **options}).model_dump(mode="json"),
         model=model.model_dump(mode="json"),
+        companions=companions.model_dump(mode="json") if companions is not None else {},
         seed=recording.name,
         prepared=str(prepared) if prepared is not None else None,
     )

@@ -2,8 +2,8 @@
 
     python -m bench.gpu_stages MODEL_FOLDER RECORDING cuda|cpu WINDOWS BATCH…
 
-In a process of its own; prints one line of JSON. `STAGES` is the list: a stage that comes later (separation, CTC
-alignment, diarization) is one more entry, with a function that does its work once on the bench's sound.
+In a process of its own; prints one line of JSON. `STAGES` is the list; a stage is one entry, with a function that does
+its work once on the bench's sound. Those beside the recogniser, whose batches are their own, are in `bench.gpu_beside`.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@
 
 In a fresh process on one thread, on the CPU: an HTDemucs of demucs' own class with weights by chance separates noise,
 by `pipeline.stages.separate` and by `apply_model` with ``shifts=0``, in turns; times are of the processor. With
-``--long`` at its real size, too. Peak memory is that of processes that separate a short and a long recording. The
+``--long`` at its real size, too. Peak memory is that of processes that separate short and long recordings. The
 detector hears synthetic recordings that it was not tuned on.
 """
 
@@ -18,46 +18,64 @@ import subprocess
 import sys
 import tempfile
 import time
-from fractions import Fraction
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from bench import rig
+from bench.nets import REAL_SEPARATOR, TINY_SEPARATOR, lacking, left_out, write_separator
 from bench.table import Row, show
 
 RATE = 44_100
-TINY: dict[str, Any] = {"channels": 8, "t_layers": 1, "t_heads": 2, "bottom_channels": 32, "segment": Fraction(39, 10)}
-REAL: dict[str, Any] = {"channels": 48, "t_layers": 5, "bottom_channels": 512, "segment": Fraction(39, 5)}
-SOURCES = ["drums", "bass", "other", "vocals"]
-TIMES = 3
-SHORT, LONG = 60, 600  # s
-EACH = 3  # synthetic recordings of each kind and loudness
+GROWTH = 1.05
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """``seconds`` of sound to compare speeds with, ``times`` over; ``lengths``: minutes, of which memory is told;
+    ``each``: synthetic recordings of each kind and loudness; ``real``: whether the net of real size is compared, too.
+    """
+
+    seconds: int = 60
+    times: int = 3
+    lengths: tuple[float, ...] = (10, 30)
+    each: int = 3
+    real: bool = False
 
 
 def rows(long: bool) -> list[Row]:
-    found = [_beside("tiny", "60 s, 0.3 million parameters")]
-    if long:
-        found.append(_beside("real", "12 s, 42 million parameters"))
-    short, tenfold = (_child("memory", str(seconds))["megabytes"] for seconds in (SHORT, LONG))
+    """The figures; with ``long``, at the real size, too."""
+    return measured(Plan(real=long))
+
+
+def measured(plan: Plan, missing: str | None = None) -> list[Row]:
+    """``missing``: what of the extra is not installed, empty if nothing is; None to find out."""
+    heard = _detector(_child("music", str(plan.each)))
+    if lacks := lacking() if missing is None else missing:
+        return [left_out("separation", lacks), *heard]
+    found = [_beside("tiny", plan.seconds, plan.times, "0.3 million parameters")]
+    if plan.real:
+        found.append(_beside("real", 12, 1, "42 million parameters"))
+    peaks = [_child("memory", str(minutes))["megabytes"] for minutes in plan.lengths]
     found.append(
         Row(
-            f"peak memory, {LONG} s against {SHORT} s (libraries and model included)",
-            f"{tenfold:.0f} MB, {short:.0f} MB",
-            "equal to 5 %",
-            tenfold <= 1.05 * short,
+            f"peak memory at {' and '.join(f'{minutes:g}' for minutes in plan.lengths)} min, model included",
+            " and ".join(f"{peak:.0f} MB" for peak in peaks),
+            f"equal to {GROWTH - 1:.0%}",
+            max(peaks) <= GROWTH * peaks[0],
         )
     )
-    return [*found, *_detector(_child("music"))]
+    return [*found, *heard]
 
 
-def _beside(size: str, named: str) -> Row:
-    runs = [_child("speed", size) for _ in range(1 if size == "real" else TIMES)]
+def _beside(size: str, seconds: int, times: int, named: str) -> Row:
+    runs = [_child("speed", size, str(seconds)) for _ in range(times)]
     ratio = rig.quantile([run["theirs"] / run["ours"] for run in runs], 0.5)
     ours = rig.quantile([run["ours"] for run in runs], 0.5)
     return Row(
-        f"voices of stereo, {named}: throughput ÷ apply_model's",
+        f"voices of stereo, {seconds} s, {named}: throughput ÷ apply_model's",
         f"{ratio:.2f}, {ours:.1f} s, largest difference {runs[0]['difference']:.0e}",
         "≥ 1",
         ratio >= 1,
@@ -88,11 +106,11 @@ def _child(*what: str) -> dict[str, Any]:
     return result
 
 
-def _measured(what: str, argument: str = "") -> dict[str, Any]:
+def _measured(what: str, argument: str, seconds: str = "0") -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         if what == "speed":
-            return _speed(Path(folder), argument)
-        return _memory(Path(folder), int(argument)) if what == "memory" else _music()
+            return _speed(Path(folder), argument, int(seconds))
+        return _memory(Path(folder), float(argument)) if what == "memory" else _music(int(argument))
 
 
 # ── in the child ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -100,18 +118,11 @@ def _measured(what: str, argument: str = "") -> dict[str, Any]:
 
 def _separator(folder: Path, size: dict[str, Any]) -> tuple[Any, Any]:
     import torch
-    from demucs.htdemucs import HTDemucs
-    from safetensors.torch import save_file
 
-    from pipeline.models.demucs import WEIGHTS, load_demucs, write_arguments
+    from pipeline.models.demucs import load_demucs
 
-    torch.manual_seed(0)
     torch.set_num_threads(1)
-    net = HTDemucs(SOURCES, **size).eval()
-    folder.mkdir()
-    write_arguments(folder, {"sources": SOURCES, **size})
-    save_file(net.state_dict(), folder / WEIGHTS)
-    return net, load_demucs(folder)
+    return write_separator(folder, size), load_demucs(folder)
 
 
 def _sound(folder: Path, seconds: int, rate: int, tracks: int) -> Any:
@@ -127,15 +138,14 @@ def _sound(folder: Path, seconds: int, rate: int, tracks: int) -> Any:
     return Audio(folder, info, tracks, writer.samples, rate=rate)
 
 
-def _speed(folder: Path, size: str) -> dict[str, Any]:
+def _speed(folder: Path, size: str, seconds: int) -> dict[str, Any]:
     import torch
     from demucs.apply import apply_model
 
     from pipeline.stages.overlap import Block
     from pipeline.stages.separate import separate
 
-    seconds = 12 if size == "real" else 60
-    net, separator = _separator(folder / "net", REAL if size == "real" else TINY)
+    net, separator = _separator(folder / "net", REAL_SEPARATOR if size == "real" else TINY_SEPARATOR)
     audio, wide = _sound(folder / "n", seconds, 16_000, 1), _sound(folder / "w", seconds, RATE, 2)
     (folder / "v").mkdir()
 
@@ -172,23 +182,24 @@ def _difference(ours: Any, theirs: Any) -> float:
     return float(np.abs(track[:count] - ours[:count]).max())
 
 
-def _memory(folder: Path, seconds: int) -> dict[str, Any]:
+def _memory(folder: Path, minutes: float) -> dict[str, Any]:
     from pipeline.stages.separate import separate
 
-    _, separator = _separator(folder / "net", TINY)
+    seconds = round(minutes * 60)
+    _, separator = _separator(folder / "net", TINY_SEPARATOR)
     audio, wide = _sound(folder / "n", seconds, 16_000, 1), _sound(folder / "w", seconds, RATE, 2)
     (folder / "v").mkdir()
     separate(wide, audio, folder / "v", separator, lambda done, total: None, per_channel=False)
     return {"megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
 
 
-def _music() -> dict[str, Any]:
+def _music(each: int) -> dict[str, Any]:
     from tests.pipeline.music_sets import RATE as HEARD
     from tests.pipeline.music_sets import Score, cases, judged, recorded
 
     kinds: dict[str, list[int]] = {}
     score, count, spent, seconds = Score(), 0, 0.0, 0.0
-    for case in cases(EACH):
+    for case in cases(each):
         started = time.process_time()
         said = judged(case.sound).worth_separating
         spent += time.process_time() - started

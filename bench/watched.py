@@ -1,10 +1,11 @@
-"""The real engine with a stop-watch around its model: when each call of CTranslate2's Whisper began and ended.
+"""The real engine with a stop-watch around its models: when each call of one began and ended.
 
     python -m bench.watched SPANS engine --events-fd N …
 
 What follows SPANS goes to ``python -m pipeline``. The file gets one JSON line for each call: its name, begin and end
-as ``time.monotonic()``, which all processes share on Linux. The calls return when the device is done (CTranslate2 waits
-for its stream), so what lies between them is time in which the model's device had nothing to do for this job.
+as ``time.monotonic()``, which all processes share on Linux. Watched are CTranslate2's Whisper, the separator, the
+aligner and the Sortformer. The calls return when the device is done (CTranslate2 waits for its stream, the others bring
+what they found to the CPU), so what lies between them is time in which no model's device had work for this job.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-CALLS = ("encode", "generate", "align", "detect_language")
+CALLS = ("encode", "generate", "align", "detect_language")  # of CTranslate2's Whisper
+BESIDE = ("separate", "hear words", "tell speakers")
 
 
 class Span(NamedTuple):
@@ -42,18 +44,39 @@ def covered(spans: list[Span], begin: float, end: float) -> float:
     return total
 
 
+class _Notes:
+    """The file of spans, for calls from any thread."""
+
+    def __init__(self, path: Path) -> None:
+        self._lock = threading.Lock()
+        self._file = path.open("a")
+
+    def timed(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        """``call``, noted each time."""
+
+        def timed(*given: Any, **named: Any) -> Any:
+            begin = time.monotonic()
+            try:
+                return call(*given, **named)
+            finally:
+                with self._lock:
+                    self._file.write(json.dumps([name, begin, time.monotonic()]) + "\n")
+                    self._file.flush()
+
+        return timed
+
+
 def watch(path: Path) -> None:
-    """From now on every CTranslate2 Whisper of this process is watched. Before faster-whisper makes one."""
+    """From now on every model of this process is watched. Before faster-whisper makes one."""
+    notes = _Notes(path)
+    _watch_whisper(notes)
+    _watch_beside(notes)
+
+
+def _watch_whisper(notes: _Notes) -> None:
     import ctranslate2
 
     real: Callable[..., Any] = ctranslate2.models.Whisper
-    lock = threading.Lock()
-    file = path.open("a")
-
-    def note(name: str, begin: float) -> None:
-        with lock:
-            file.write(json.dumps([name, begin, time.monotonic()]) + "\n")
-            file.flush()
 
     class Watched:
         def __init__(self, *given: Any, **named: Any) -> None:
@@ -61,19 +84,20 @@ def watch(path: Path) -> None:
 
         def __getattr__(self, name: str) -> Any:
             found = getattr(self._real, name)
-            return self._timed(name, found) if name in CALLS else found
-
-        def _timed(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
-            def timed(*given: Any, **named: Any) -> Any:
-                begin = time.monotonic()
-                try:
-                    return call(*given, **named)
-                finally:
-                    note(name, begin)
-
-            return timed
+            return notes.timed(name, found) if name in CALLS else found
 
     ctranslate2.models.Whisper = Watched
+
+
+def _watch_beside(notes: _Notes) -> None:
+    """One step of each: a batch of segments, a batch of stretches, a chunk."""
+    from pipeline.models import aligner, demucs, sortformer
+
+    owners: tuple[tuple[Any, str], ...] = (
+        (demucs.LoadedDemucs, "_step"), (aligner.LoadedAligner, "emissions"), (sortformer, "_step"),
+    )  # fmt: skip
+    for name, (owner, step) in zip(BESIDE, owners, strict=True):
+        setattr(owner, step, notes.timed(name, getattr(owner, step)))
 
 
 def main() -> int:

@@ -4,7 +4,7 @@ claimed (`handler.job`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from handler.store.base import Found
@@ -19,6 +19,7 @@ class Identity:
     content: Content
     options: dict[str, Any]
     model: dict[str, Any]
+    companions: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

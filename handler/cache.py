@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -73,6 +74,20 @@ class StageCache:
             self._renew(key, hit.reference, found.etag)
         return hit
 
+    def fetch(self, digest: str, path: Path) -> Reference | None:
+        """The artifact of this recipe as the file ``path``, whole or not at all, however large; None as `get`."""
+        key = self._layout.stage_key(digest)
+        try:
+            found = self._store.get(key)
+        except NotFound:
+            return None
+        reference = self._parsed(digest, found)
+        if reference is None or not self._laid(digest, reference, path):
+            return None
+        if found.age > RENEW_SECONDS:
+            self._renew(key, reference, found.etag)
+        return reference
+
     def put(
         self,
         digest: str,
@@ -95,18 +110,19 @@ class StageCache:
             return reference
         except Conflict as conflict:
             found = conflict.found
-        stored = self._read(digest, found) if found is not None else None
+        stored = self._adopted(digest, found, artifact)
         if stored is not None:
-            artifact.write_bytes(stored.body)
-            return stored.reference
+            return stored
         try:
             self._write(key, reference, found.etag if found is not None else None)
-        except Conflict:  # somebody else mended it first
-            mended = self.get(digest)
-            if mended is not None:
-                artifact.write_bytes(mended.body)
-                return mended.reference
+        except Conflict as conflict:  # somebody else mended it first
+            return self._adopted(digest, conflict.found, artifact) or reference
         return reference
+
+    def _adopted(self, digest: str, found: Found | None, artifact: Path) -> Reference | None:
+        """What is stored, if it is whole, in place of the artifact that was made here."""
+        reference = self._parsed(digest, found) if found is not None else None
+        return reference if reference is not None and self._laid(digest, reference, artifact) else None
 
     def _reference(self, artifact: Path, stage: str, seconds: float, facts: Facts | None) -> Reference:
         size = artifact.stat().st_size
@@ -127,30 +143,61 @@ class StageCache:
         put_record(self._store, key, fields, etag=etag, clock=self._clock)
 
     def _read(self, digest: str, found: Found) -> Hit | None:
+        reference = self._parsed(digest, found)
+        if reference is None:
+            return None
+        if reference.inline is not None:
+            body = reference.inline.encode()
+            return Hit(body, reference) if self._is_whole(digest, reference, hashlib.sha256(body).hexdigest()) else None
+        path = self._scratch_file()
         try:
-            reference = Reference.model_validate_json(found.body)
+            return Hit(path.read_bytes(), reference) if self._downloaded(digest, reference, path) else None
+        finally:
+            path.unlink(missing_ok=True)
+
+    def _laid(self, digest: str, reference: Reference, path: Path) -> bool:
+        """Whether the artifact is whole and lies at ``path`` now; what lay there stays otherwise. By way of the scratch
+        folder, never through memory if it is a blob.
+        """
+        temp = self._scratch_file()
+        try:
+            if reference.inline is None:
+                whole = self._downloaded(digest, reference, temp)
+            else:
+                temp.write_text(reference.inline, encoding="utf-8", newline="")
+                sha256 = hashlib.sha256(reference.inline.encode()).hexdigest()
+                whole = self._is_whole(digest, reference, sha256)
+            if whole:
+                shutil.move(temp, path)  # the work directory may be another disk
+            return whole
+        finally:
+            temp.unlink(missing_ok=True)
+
+    def _downloaded(self, digest: str, reference: Reference, path: Path) -> bool:
+        """A blob: downloads are streamed, hashed and retried by the store."""
+        try:
+            sha256 = self._store.download(self._store.head(self._layout.blob_key(reference.sha256)), path)
+        except (NotFound, Changed):
+            sha256 = ""
+        return self._is_whole(digest, reference, sha256)
+
+    def _parsed(self, digest: str, found: Found) -> Reference | None:
+        try:
+            return Reference.model_validate_json(found.body)
         except ValidationError:
             log.warning("cache: reference %s is unreadable, treated as a miss", digest)
             return None
-        body = reference.inline.encode() if reference.inline is not None else self._blob(reference)
-        if body is None or hashlib.sha256(body).hexdigest() != reference.sha256:
+
+    def _is_whole(self, digest: str, reference: Reference, sha256: str) -> bool:
+        if sha256 != reference.sha256:
             log.warning(
                 "cache: the artifact of %s (%s) is missing or damaged, treated as a miss", digest, reference.stage
             )
-            return None
-        return Hit(body, reference)
+        return sha256 == reference.sha256
 
-    def _blob(self, reference: Reference) -> bytes | None:
-        """A large artifact, through the scratch folder: downloads are streamed, checked and retried by the store."""
+    def _scratch_file(self) -> Path:
         self._scratch.mkdir(parents=True, exist_ok=True)
-        path = self._scratch / f"{self._clock.new_id()}.blob"
-        try:
-            self._store.download(self._store.head(self._layout.blob_key(reference.sha256)), path)
-            return path.read_bytes()
-        except (NotFound, Changed):
-            return None
-        finally:
-            path.unlink(missing_ok=True)
+        return self._scratch / f"{self._clock.new_id()}.blob"
 
 
 def _text(body: bytes) -> str | None:

@@ -123,6 +123,7 @@ class Jobs(Records):
             content=job.content,
             options=job.options,
             model=job.model,
+            companions=job.companions,
             state="running",
             token=int(store_time),
             worker=self.worker,

@@ -27,6 +27,7 @@ from handler.settled import read_marker
 from handler.store.base import Found
 from handler.types import JobRecord, SettledMarker, Source, Subscriber
 from pipeline.catalog import Model
+from pipeline.companions import Companions
 from pipeline.errors import PipelineError
 from pipeline.options import Options
 from pipeline.plan import stage_plans
@@ -217,7 +218,9 @@ def _digests(record: JobRecord) -> set[str]:
     named = set(record.stages.values())
     try:
         options, model = Options.model_validate(record.options), Model.model_validate(record.model)
-        return named | {plan.digest for plan in stage_plans(record.content.sha256, options, model, record.jid)}
+        companions = Companions.model_validate(record.companions)
+        plans = stage_plans(record.content.sha256, options, model, record.jid, companions)
+        return named | {plan.digest for plan in plans}
     except (ValueError, PipelineError):  # of another version of this program
         return named
 

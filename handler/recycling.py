@@ -17,13 +17,16 @@ from pipeline.types import JobRequest
 _GROWTH = 1.5  # times what it was
 _LEAST_BYTES = 512 * 2**20  # that it grew by
 _JOBS = 2  # in a row after which it is found so: a single long job may leave a peak that the next one's end gives back
-_LOADS_MORE = ("diarize", "stemming")  # options under which the engine loads further models
+# Options under which the engine loads further models, beside the recogniser's; and which of aligners it loads.
+_LOADS_MORE = ("diarize", "speakers", "min_speakers", "max_speakers", "stemming")
+_CHOOSES_ALIGNER = ("language", "task")
 
 
 def kind_of(request: JobRequest) -> str:
     """Jobs of one kind need the same models."""
-    shown: dict[str, Any] = {name: request.options.get(name) for name in _LOADS_MORE}
-    return json.dumps([request.model, shown], sort_keys=True, default=str)
+    names = (*_LOADS_MORE, *(_CHOOSES_ALIGNER if request.companions.get("aligners") else ()))
+    shown: dict[str, Any] = {name: request.options.get(name) for name in names}
+    return json.dumps([request.model, request.companions, shown], sort_keys=True, default=str)
 
 
 @dataclass(slots=True)

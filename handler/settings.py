@@ -15,6 +15,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from handler.errors import SettingsError
+from pipeline.companions import AUTO, checked
 from pipeline.devices import THRESHOLD, ComputeType, Device
 
 Seconds = Annotated[float, Field(gt=0)]
@@ -72,6 +73,9 @@ class Settings(BaseSettings):
     # the engine
     model: str = Field("auto", description="model for jobs that name none: auto, sphinx, or a Whisper model's name")
     models: str | None = Field(None, description="where models come from: a folder, s3://bucket/prefix, or hub")
+    separator: str = Field(AUTO, description="what takes voices out of music: auto, none, or a model's name")
+    aligner: str = Field(AUTO, description="what gives words their times: auto, none, or names of models")
+    diarizer: str = Field(AUTO, description="what tells speakers apart: auto, none, or names of models")
     device: Device = Field("auto", description="where models compute; auto: on a free GPU")
     compute_type: ComputeType | None = Field(None, description="of CTranslate2; default: the best on the device")
     gpu_memory_threshold: float = Field(THRESHOLD, gt=0, le=1, description="a GPU is free while others hold less of it")
@@ -95,6 +99,11 @@ class Settings(BaseSettings):
         if not value.endswith("/") or value.startswith("/") or "//" in value or ".." in value.split("/"):
             raise ValueError("a prefix ends with one slash and does not begin with one, for example input/")
         return value
+
+    @field_validator("separator", "aligner", "diarizer")
+    @classmethod
+    def _models(cls, value: str) -> str:
+        return checked(value)
 
     @field_validator("home", "work_dir")
     @classmethod

@@ -85,7 +85,8 @@ class JobRecord(Frozen):
 
     ``token`` rises with every claim. ``lease_age`` is the part of the lease, in seconds, that was already used up when
     somebody other than the holder last wrote the record (a subscriber must not renew a dead worker's lease).
-    ``not_before`` is epoch seconds on the store's clock. ``stages`` maps kept stages to the digests of their recipes.
+    ``not_before`` is epoch seconds on the store's clock. ``companions``: a `pipeline.companions.Companions`, what the
+    job was planned with, without folders. ``stages`` maps kept stages to the digests of their recipes.
     """
 
     format: Literal[1] = 1
@@ -93,6 +94,7 @@ class JobRecord(Frozen):
     content: Content
     options: dict[str, Any]
     model: dict[str, Any]
+    companions: dict[str, Any] = {}
     state: State
     token: int
     worker: str

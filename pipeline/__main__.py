@@ -12,11 +12,14 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn, get_args
+from typing import TYPE_CHECKING, NoReturn, get_args
 
 from pipeline.devices import THRESHOLD, ComputeType, Device, DeviceSettings
-from pipeline.errors import PipelineError, UnreadableMedia, sentence
+from pipeline.errors import OptionsError, PipelineError, UnreadableMedia, sentence
 from pipeline.types import Event, JobRequest, Progress
+
+if TYPE_CHECKING:
+    from pipeline.companions import Choice
 
 _HOME = "~/.cache/dropscribe"  # DROPSCRIBE_HOME's default, as in the handler's settings
 
@@ -66,9 +69,11 @@ def _parser() -> argparse.ArgumentParser:
     probe.add_argument("--model", help="the model to try: a name, or the path of its folder; else the best on disk")
     probe.add_argument("--json", action="store_true", help="write JSON, for programs")
     _add_devices(probe)
-    fetch = commands.add_parser("fetch", help="download a Whisper model from the hub")
+    fetch = commands.add_parser("fetch", help="download a model from the hub")
     fetch.add_argument(
-        "name", help="for example large-v3-turbo, or a repository owner/name of CTranslate2 weights; @COMMIT pins it"
+        "name",
+        help="a Whisper, for example large-v3-turbo, or a repository owner/name of CTranslate2 weights; or htdemucs, "
+        "sortformer, titanet, aligner-en (-de, -es, -fr, -it); @COMMIT pins it",
     )
     convert = commands.add_parser("convert", help="make a CTranslate2 model of a Whisper for transformers")
     convert.add_argument("source", help="a repository owner/name of the hub, perhaps with @COMMIT, or a folder")
@@ -116,6 +121,14 @@ def _home() -> Path:
 
 
 def _fetch(name: str) -> int:
+    from pipeline.known import known_name
+
+    if known_name(name.partition("@")[0]) is not None:
+        from pipeline.models.fetch_companion import fetch_companion
+
+        found = fetch_companion(name, _home())
+        print(f"{found.info.name} ({found.info.version}) is in {found.folder}")
+        return 0
     from pipeline.models.fetch import fetch
 
     model = fetch(name, _home())
@@ -143,6 +156,7 @@ def _probe(given: argparse.Namespace) -> int:
 
 def _run(file: Path, output: Path | None, model: str | None) -> int:
     from pipeline.catalog import resolve
+    from pipeline.companions import companions_in
     from pipeline.models import Models
     from pipeline.options import Options
     from pipeline.plan import GENERATING_OUTPUT, artifact_name
@@ -152,7 +166,8 @@ def _run(file: Path, output: Path | None, model: str | None) -> int:
         raise UnreadableMedia(f"there is no file {file}", "Give the path of a recording.")
     if output is not None:
         output.parent.stat()  # said now, not after the work
-    found = resolve(model, os.environ.get("DROPSCRIBE_MODELS"), _home(), trusted=True)
+    models = os.environ.get("DROPSCRIBE_MODELS")
+    found, beside = resolve(model, models, _home(), trusted=True), companions_in(models, _home(), _choice())
     with tempfile.TemporaryDirectory(prefix="dropscribe-") as folder:
         work = Path(folder)
         source = work / f"source{file.suffix}"  # some containers are told apart by it alone
@@ -162,6 +177,7 @@ def _run(file: Path, output: Path | None, model: str | None) -> int:
             source=source.name,
             options=Options().model_dump(mode="json"),
             model=found.model_dump(mode="json"),
+            companions=beside.model_dump(mode="json"),
             seed=file.name,
         )
         run_job(work, request, Models(), _show)
@@ -171,6 +187,20 @@ def _run(file: Path, output: Path | None, model: str | None) -> int:
     else:
         output.write_bytes(body + b"\n")
     return 0
+
+
+def _choice() -> Choice:
+    """As in the handler's settings. `OptionsError`."""
+    from pipeline.companions import AUTO, Choice, checked
+
+    chosen = {}
+    for part in Choice.model_fields:
+        setting = f"DROPSCRIBE_{part.upper()}"
+        try:
+            chosen[part] = checked(os.environ.get(setting, AUTO))
+        except ValueError as error:
+            raise OptionsError(f"{setting}: {error}") from error
+    return Choice(**chosen)
 
 
 def _show(event: Event) -> None:

@@ -1,13 +1,13 @@
-"""Which aligners are on this machine, what they speak, and which one a language gets.
+"""An aligner in a folder, what it speaks, and which one of some a language gets.
 
-Takes folders, reads the small file `RECORD` in each, gives frozen facts. Knows nothing of how an aligner runs: no torch
+Takes a folder, reads the small file `RECORD` in it, gives frozen facts. Knows nothing of how an aligner runs: no torch
 or numpy here, because what is on the machine goes into a job's digests.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Literal
@@ -15,6 +15,7 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationError, model_validator
 
 from pipeline.errors import ModelUnavailable
+from pipeline.known import KNOWN, commercial
 from pipeline.types import Frozen, ModelInfo
 
 RECORD = "dropscribe-aligner.json"
@@ -49,7 +50,7 @@ class Record(Frozen):
     @property
     def commercial(self) -> bool:
         """The licence does not forbid commercial use, as far as its name tells."""
-        return "-NC" not in self.licence.upper()
+        return commercial(self.licence)
 
 
 class AlignerModel(Frozen):
@@ -64,38 +65,36 @@ class AlignerModel(Frozen):
         return self.folder / self.record.file
 
 
-def aligner_in(folder: Path) -> AlignerModel:
-    """The aligner that lies in ``folder``. `ModelUnavailable` if there is none, or it is not whole."""
+def read_record(folder: Path) -> Record:
+    """The record in ``folder``. `ModelUnavailable` if it says nothing usable, OSError."""
     try:
-        body = (folder / RECORD).read_bytes()
-        record = Record.model_validate_json(body)
-        stat = (folder / record.file).stat()
-        weights = _sha256(folder / record.file, stat.st_size, stat.st_mtime_ns)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise ModelUnavailable(f"the aligner in {folder} cannot be read: {reason}", _COPY) from error
+        return Record.model_validate_json((folder / RECORD).read_bytes())
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         message = f"{folder / RECORD} does not describe an aligner: {f'{where}: ' if where else ''}{first['msg']}"
         raise ModelUnavailable(message, _COPY) from error
-    revision = hashlib.sha256(body + weights.encode()).hexdigest()
-    info = ModelInfo(name=folder.name, version=f"sha256-{revision[:12]}", arch="ctc", revision=revision)
+
+
+def aligner_in(folder: Path, name: str = "", digests: Mapping[str, str] | None = None) -> AlignerModel:
+    """The aligner that lies in ``folder``. `ModelUnavailable` if there is none, or it is not whole. ``name``: what it
+    is called; else as its folder. ``digests``: SHA-256 of both files in hex, where somebody knows them already.
+    """
+    try:
+        record = read_record(folder)
+        if digests is None:
+            digests = {file: _digest(folder / file) for file in (RECORD, record.file)}
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise ModelUnavailable(f"the aligner in {folder} cannot be read: {reason}", _COPY) from error
+    revision = revision_of(digests[RECORD], digests[record.file])
+    info = ModelInfo(name=name or folder.name, version=f"sha256-{revision[:12]}", arch="ctc", revision=revision)
     return AlignerModel(folder=folder, record=record, info=info)
 
 
-def aligners_in(*shelves: Path) -> tuple[AlignerModel, ...]:
-    """All aligners in the folders' folders, each name once. One that is not whole counts as not there; who asks for it
-    by its folder is told why.
-    """
-    found: dict[str, AlignerModel] = {}
-    for folder in _folders(shelves):
-        if folder.name not in found:
-            try:
-                found[folder.name] = aligner_in(folder)
-            except ModelUnavailable:
-                continue
-    return tuple(found.values())
+def revision_of(record: str, weights: str) -> str:
+    """From the SHA-256 of both files, in hex: the record says how what is heard is to be taken."""
+    return hashlib.sha256(f"{record}{weights}".encode()).hexdigest()
 
 
 def for_language(language: str | None, aligners: Iterable[AlignerModel]) -> AlignerModel:
@@ -108,7 +107,9 @@ def for_language(language: str | None, aligners: Iterable[AlignerModel]) -> Alig
     wanted = base(language)
     speaking = [one for one in aligners if wanted in one.record.languages]
     if not speaking:
-        raise ModelUnavailable(f"no aligner on this machine speaks {wanted}", _BRING)
+        known = next((name for name, one in KNOWN.items() if wanted in one.languages), None)
+        hint = f"Run `python -m pipeline fetch {known}`" if known else f"Put one, with its {RECORD}, where models are"
+        raise ModelUnavailable(f"no aligner on this machine speaks {wanted}", f"{hint}.")
     return min(speaking, key=lambda one: (not one.record.commercial, len(one.record.languages), one.info.name))
 
 
@@ -118,16 +119,11 @@ def base(language: str) -> str:
 
 
 _COPY = "Copy the aligner's folder again, with its weights and its record."
-_BRING = f"Put one into the folder of models: its weights, and a {RECORD} beside them."
 
 
-def _folders(shelves: Iterable[Path]) -> Iterator[Path]:
-    for shelf in shelves:
-        try:
-            entries = sorted(shelf.iterdir())
-        except OSError:
-            continue
-        yield from (entry for entry in entries if (entry / RECORD).is_file() and not entry.name.startswith("."))
+def _digest(path: Path) -> str:
+    stat = path.stat()
+    return _sha256(path, stat.st_size, stat.st_mtime_ns)
 
 
 @lru_cache(maxsize=64)

@@ -57,6 +57,7 @@ class Course:
         self._paces: dict[str, _Pace] = {}  # of the parts that run, in the order of the flow
         self._weights: dict[str, float] = {}
         self._told: dict[str, float] = {}  # by stage: when it was last told of
+        self._done: set[str] = set()  # stages that were told to be over
 
     def heard_of(self, seconds: float | None) -> None:
         """The recording's length became known, or is known better."""
@@ -104,8 +105,10 @@ class Course:
             if self._sound is not None and made.own and made.degraded is None:
                 self._rates.learn(name, part.by, seconds, self._sound)
         last = [one.name for one in self._parts.values() if one.stage == part.stage][-1] == name
-        kept = part.artifact if seconds is not None and made.value is not None else ""
-        if kept or (last and made.degraded is not None):
+        ran = seconds is not None
+        kept = part.artifact if ran and made.own and made.degraded is None and made.value is not None else ""
+        if kept or (last and (ran or made.degraded is not None) and part.stage not in self._done):
+            self._done.add(part.stage)
             facts = made.value if isinstance(made.value, Facts) else None
             spent = self._spent(part.stage)
             self._emit(StageDone(stage=part.stage, artifact=kept, seconds=spent, degraded=made.degraded, facts=facts))

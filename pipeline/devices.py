@@ -109,6 +109,17 @@ def gpus(open_library: OpenLibrary = ctypes.CDLL) -> Gpus:
         return Gpus(problem=f"the NVIDIA driver gives no GPUs: {error}", broken=broken)
 
 
+def in_use(settings: DeviceSettings, look: Callable[[], Gpus] = gpus) -> dict[str, str]:
+    """The GPU and why it is to be left alone: with ``auto``, when more of it is in use than the settings allow."""
+    if settings.device != "auto":
+        return {}
+    found = look().found
+    share = found[0].share_of_others if found else None
+    if share is None or share <= settings.gpu_memory_threshold:
+        return {}
+    return {"cuda": f"{share:.0%} of the GPU's memory were in use by others"}
+
+
 class _DriverError(Exception):
     """A call that did not return 0."""
 

@@ -8,21 +8,33 @@ and hands the output of one to the next; no stage knows another. Nothing of buck
 from __future__ import annotations
 
 import shutil
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
-
+from pipeline.artifacts import keep, transcript_in
 from pipeline.catalog import Model
+from pipeline.companions import Companions
+from pipeline.conversation import Conversation
 from pipeline.course import Course, Emit, Part
-from pipeline.errors import EngineFailure
 from pipeline.flow import Given, Made, Report, run_flow
 from pipeline.formats.deepgram import facts, results_part
 from pipeline.options import Options
-from pipeline.plan import DECODING, DIARIZING, GENERATING_OUTPUT, SEPARATING, TRANSCRIBING, artifact_name
+from pipeline.plan import (
+    ALIGNING,
+    DECODING,
+    DIARIZING,
+    GENERATING_OUTPUT,
+    POST_PROCESSING,
+    SEPARATING,
+    TRANSCRIBING,
+    artifact_name,
+    punctuator_for,
+    stages_of,
+)
 from pipeline.preparing import Ahead, heard
 from pipeline.rates import Rates
-from pipeline.stages.speakers import NO_DIARIZER, by_channel
+from pipeline.speaking import Speakers
 from pipeline.types import JobRequest, Media, Transcript, Warning
 from pipeline.wording import reword
 
@@ -33,19 +45,17 @@ if TYPE_CHECKING:
 
 # Steps that keep nothing, beside the stages of the plan.
 HEARING = "hearing"  # where somebody speaks
+RESTORING = "restoring"  # punctuation
 JOINING = "joining"  # words and speakers
-
-NO_SEPARATOR = (
-    "Voices were not taken out of music: this version has no separator. Do the recording again once one is there."
-)
 
 # Seconds of work for a second of sound on a processor's core, by orders of magnitude: see `Part.cost`.
 _COST = {
-    DECODING: 0.004, SEPARATING: 1.0, HEARING: 0.0025, TRANSCRIBING: 0.05, DIARIZING: 0.05, JOINING: 0.0001,
-    GENERATING_OUTPUT: 0.0005,
+    DECODING: 0.004, SEPARATING: 1.0, HEARING: 0.0025, TRANSCRIBING: 0.05, ALIGNING: 0.02, DIARIZING: 0.05,
+    RESTORING: 0.002, JOINING: 0.0001, GENERATING_OUTPUT: 0.0005,
 }  # fmt: skip
 
-_OPTION = {SEPARATING: "stemming", JOINING: "diarize"}  # what asked for a step: named when it degrades
+# What asked for a step, or what it is about: named when it degrades.
+_PARAMETER = {SEPARATING: "stemming", ALIGNING: "alignment", DIARIZING: "diarize", RESTORING: "punctuate"}
 
 
 def run_job(
@@ -65,6 +75,7 @@ def run_job(
     parts = job.parts()
     course = job.course = Course(parts, emit, rates or Rates())
     shutil.rmtree(job.folder, ignore_errors=True)  # of a run that was killed
+    job.folder.mkdir()
     try:
         run_flow(parts, course)
     finally:
@@ -84,6 +95,11 @@ class _Job:
         self._emit = emit
         self._ahead = ahead
         self._options = Options.model_validate(request.options)
+        companions = Companions.model_validate(request.companions)
+        self._stages = stages_of(self._options, companions)
+        self._restores = punctuator_for(self._options, companions) is not None
+        self._beside = Conversation(work, self._options, companions, models)
+        self._speakers = Speakers(work, self._options, companions, models)
         self._listener: tuple[Recogniser, Request] | None = None
         self._by = ""
         self._transcript = work / artifact_name(TRANSCRIBING)
@@ -91,38 +107,67 @@ class _Job:
 
     def parts(self) -> tuple[Part, ...]:
         """The steps in the order of the flow."""
-        options = self._options
-        separated = (SEPARATING,) if options.stemming != "false" else ()
+        beside = self._beside
+        separated = (SEPARATING,) if SEPARATING in self._stages else ()
         sound = (DECODING, *separated)
-        found = [_part(DECODING, TRANSCRIBING, run=self._decode, known=self._decoded)]
+        found = [self._part(DECODING, self._first_stage(), run=self._decode, known=self._decoded)]
         if separated:
-            found.append(_part(SEPARATING, needs=(DECODING,), lacking=NO_SEPARATOR))
-        found.append(_part(HEARING, TRANSCRIBING, needs=sound, run=self._hear, known=self._heard))
-        found.append(
-            _part(
-                TRANSCRIBING,
-                needs=(*sound, HEARING),
-                run=self._transcribe,
-                known=self._kept,
-                by=self._by,
-                artifact=self._transcript.name,
-            )
-        )
-        if options.diarize:
-            found.append(_part(DIARIZING, needs=sound, lacking=NO_DIARIZER))
-            found.append(_part(JOINING, DIARIZING, needs=(TRANSCRIBING, DIARIZING), run=self._join))
-        words = JOINING if options.diarize else TRANSCRIBING
-        found.append(_part(GENERATING_OUTPUT, needs=(words,), run=self._write, artifact=self._results.name))
+            found.append(self._stage(SEPARATING, needs=(DECODING,), run=self._separate, lacking=beside.no_separator()))
+        stage = TRANSCRIBING if self._heard_words is None else DIARIZING
+        found.append(self._part(HEARING, stage, needs=sound, run=self._hear, known=self._heard))
+        found.append(self._stage(TRANSCRIBING, needs=(*sound, HEARING), run=self._transcribe, known=self._kept))
+        words = TRANSCRIBING
+        if ALIGNING in self._stages:
+            lacking = beside.no_aligner()
+            needs = (*sound, TRANSCRIBING)
+            found.append(self._stage(ALIGNING, needs=needs, run=self._align, known=self._aligned, lacking=lacking))
+            words = TRANSCRIBING if lacking is not None else ALIGNING
+        if self._restores:
+            found.append(self._part(RESTORING, POST_PROCESSING, needs=(words,), run=self._restore))
+            words = RESTORING
+        if DIARIZING in self._stages:
+            lacking, needs = self._speakers.no_diarizer(), (*sound, HEARING)
+            known = self._diarized
+            found.append(self._stage(DIARIZING, needs=needs, run=self._diarize, known=known, lacking=lacking))
+            if lacking is None:
+                found.append(self._part(JOINING, POST_PROCESSING, needs=(words, DIARIZING), run=self._join))
+                words = JOINING
+        found.append(self._stage(GENERATING_OUTPUT, needs=(words,), run=self._write))
         return tuple(found)
+
+    def _stage(self, name: str, **rest: Any) -> Part:
+        by = self._by if name == TRANSCRIBING else self._beside.by(name) if name in _PARAMETER else ""
+        return self._part(name, name, by=by, artifact=artifact_name(name), **rest)
+
+    def _part(self, name: str, stage: str, **rest: Any) -> Part:
+        return Part(name=name, stage=stage, cost=_COST[name], **rest)
+
+    def _first_stage(self) -> str:
+        """The first one that needs the sound: decoding counts for it."""
+        if SEPARATING in self._stages and self._beside.no_separator() is None and not self._beside.stem.exists():
+            return SEPARATING
+        if self._heard_words is None:
+            return TRANSCRIBING
+        return ALIGNING if ALIGNING in self._stages and not self._beside.aligned.exists() else DIARIZING
+
+    @cached_property
+    def _heard_words(self) -> Transcript | None:
+        """The transcript that is there already, aligned or not."""
+        for path in (self._beside.aligned, self._transcript):
+            if path.exists():
+                return transcript_in(path)
+        return None
 
     def load(self) -> None:
         """The recogniser, if there is something for it to do. Before minutes are spent on decoding it is asked whether
         it can do what is wanted.
         """
-        if self._transcript.exists():
+        if self._heard_words is not None:
             return
+        from pipeline.models.base import Request
+
         model = Model.model_validate(self._request.model)
-        self._listener = self._models.get(model), _request(self._options)
+        self._listener = self._models.get(model), Request.of(self._options)
         recogniser, asked = self._listener
         recogniser.check(asked)
         self._by = f"{model.backend} {model.revision} {self._models.place(model)}"
@@ -145,10 +190,11 @@ class _Job:
                 return Made(audio, own=False)
         from pipeline.stages.decode import decode  # here: a job whose transcript is cached needs no PyAV
 
-        self.folder.mkdir()
+        folder = self.folder / "decoded"
+        folder.mkdir()
         audio = decode(
-            self._work / self._request.source,
-            self.folder,
+            self._source,
+            folder,
             per_channel=self._options.multichannel,
             max_duration=self._request.max_duration,
             report=report,
@@ -164,6 +210,15 @@ class _Job:
     def _is_decoded(self, audio: Audio) -> None:
         self.course.heard_of(audio.info.duration)
         self._emit(Media(duration=audio.info.duration, channels=audio.info.channels))
+
+    @property
+    def _source(self) -> Path:
+        return self._work / self._request.source
+
+    def _separate(self, given: Given, report: Report) -> Made:
+        folder = self.folder / "voices"
+        most = self._request.max_duration
+        return self._beside.separate(self._source, given[DECODING], folder, report, max_duration=most)
 
     def _heard(self) -> Made | None:
         """The speech in the recording as it is, if that was prepared. Where voices are separated, `_hear` decides."""
@@ -182,7 +237,7 @@ class _Job:
     def _kept(self) -> Made | None:
         if not self._transcript.exists():
             return None
-        transcript = _read(self._transcript)
+        transcript = transcript_in(self._transcript)
         self.course.heard_of(transcript.media.duration)
         return Made(transcript)
 
@@ -201,27 +256,45 @@ class _Job:
             report(done, total, partial if shown else None)
 
         transcript = transcribe(_sound(given), pieces, recogniser, asked, told)
-        _keep(self._transcript, transcript.model_dump_json().encode())
+        transcript = self._beside.heard_by(transcript, given.values.get(SEPARATING))
+        keep(self._transcript, transcript.model_dump_json().encode())
         return Made(transcript)
 
+    def _aligned(self) -> Made | None:
+        if not self._beside.aligned.exists():
+            return None
+        transcript = transcript_in(self._beside.aligned)
+        self.course.heard_of(transcript.media.duration)
+        return Made(transcript)
+
+    def _align(self, given: Given, report: Report) -> Made:
+        return self._beside.align(given[TRANSCRIBING], _sound(given), report)
+
+    def _diarized(self) -> Made | None:
+        return self._speakers.diarization(self._heard_words)
+
+    def _diarize(self, given: Given, report: Report) -> Made:
+        return self._speakers.diarize(_sound(given), given[HEARING][0], report)
+
+    def _restore(self, given: Given, report: Report) -> Made:
+        (transcript,) = given.values.values()
+        return self._beside.restore(transcript, report)
+
     def _join(self, given: Given, report: Report) -> Made:
-        transcript, reason = by_channel(given[TRANSCRIBING])
-        return Made(transcript, degraded=reason)
+        values = dict(given.values)
+        diarization = values.pop(DIARIZING)
+        (words,) = values.values()
+        return Made(self._speakers.join(words, diarization))
 
     def _write(self, given: Given, report: Report) -> Made:
         lacking = tuple(
-            Warning(parameter=_OPTION[step], type="degraded", message=reason)
+            Warning(parameter=_PARAMETER[step], type="degraded", message=reason)
             for step, reason in given.degraded.items()
-            if step in _OPTION
         )
         (transcript,) = given.values.values()
         transcript = reword(transcript, self._options)
-        _keep(self._results, results_part(transcript, self._options, self._request.seed))
+        keep(self._results, results_part(transcript, self._options, self._request.seed))
         return Made(facts(transcript, self._options, lacking))
-
-
-def _part(name: str, stage: str = "", **rest: Any) -> Part:
-    return Part(name=name, stage=stage or name, cost=_COST[name], **rest)
 
 
 def _sound(given: Given) -> Audio:
@@ -229,33 +302,3 @@ def _sound(given: Given) -> Audio:
     voices: Audio | None = given.values.get(SEPARATING)
     decoded: Audio = given[DECODING]
     return decoded if voices is None else voices
-
-
-def _request(options: Options) -> Request:
-    from pipeline.models.base import Request
-
-    named = options.detect_language if isinstance(options.detect_language, tuple) else ()
-    return Request(
-        language=options.language,
-        detect=bool(options.detect_language),
-        candidates=named,
-        task=options.task,
-        initial_prompt=options.initial_prompt,
-        hotwords=options.hotwords,
-        suppress_numerals=options.suppress_numerals,
-        batch_size=options.batch_size,
-    )
-
-
-def _keep(path: Path, body: bytes) -> None:
-    """Whole or not at all: an artifact that is there is believed."""
-    temp = path.with_name(f"{path.name}.tmp")
-    temp.write_bytes(body)
-    temp.replace(path)
-
-
-def _read(path: Path) -> Transcript:
-    try:
-        return Transcript.model_validate_json(path.read_bytes())
-    except ValidationError as error:
-        raise EngineFailure(f"the artifact {path.name} is not a transcript: {error.errors()[0]['msg']}") from error

@@ -83,10 +83,11 @@ class ModelInfo(Frozen):
 
 
 class Transcript(Frozen):
-    """Artifact of the stage ``transcribing``. One channel, or one for each of the recording's with ``multichannel``.
+    """Artifact of the stages ``transcribing`` and ``aligning``. One channel, or one for each of the recording's with
+    ``multichannel``.
 
-    ``punctuated``: the backend writes case and punctuation itself. ``diarizer``: what found the words' speakers, None
-    where nothing did, or each channel is a speaker.
+    ``punctuated``: the words have case and punctuation. ``diarizer``: what found the words' speakers, None where
+    nothing did, or each channel is a speaker. ``companions``: the other models beside the recogniser that had a part.
     """
 
     format: Literal[1] = 1
@@ -95,11 +96,14 @@ class Transcript(Frozen):
     punctuated: bool
     model: ModelInfo
     diarizer: ModelInfo | None = None
+    companions: tuple[ModelInfo, ...] = ()
     warnings: tuple[Warning, ...] = ()
 
 
 class Facts(Frozen):
-    """What a result's ``metadata`` needs from the pipeline; kept in the job's record beside the results' digest."""
+    """What a result's ``metadata`` needs from the pipeline; kept in the job's record beside the results' digest.
+    ``models``: all that had a part, the recogniser first.
+    """
 
     duration: float
     channels: int
@@ -144,8 +148,8 @@ class Progress(Frozen):
 
 
 class StageDone(Frozen):
-    """A stage's artifact lies in the work directory. ``degraded``: why it is poorer than asked for (then never cached);
-    a stage that could not run at all has no artifact, and ``artifact`` is empty.
+    """A stage is over. ``artifact``: what it leaves in the work directory; empty where it made nothing that is kept,
+    because there was nothing to do, it was there already, or ``degraded`` says why it is poorer than asked for.
 
     ``facts`` comes with the last stage, ``generating_output``, whose artifact is the ``results`` part of the answer.
     """
@@ -190,6 +194,7 @@ class JobRequest(Frozen):
     source: str  # file name inside ``work``
     options: dict[str, Any]  # pipeline.options.Options, dumped
     model: dict[str, Any]  # pipeline.catalog.Model, dumped
+    companions: dict[str, Any] = {}  # pipeline.companions.Companions, dumped; empty: there are none
     seed: str  # a digest, from which the utterances' ids are made
     max_duration: float | None = None  # seconds
     prepared: str | None = None

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from pipeline.errors import ModelUnavailable, OutOfMemory, sentence
+from pipeline.plan import SEPARATING, artifact_name
 from pipeline.stages.audio import Audio
 from pipeline.stages.decode import decode
 from pipeline.stages.music import music
@@ -22,7 +23,7 @@ from pipeline.stages.stem import read_stem, write_stem
 
 log = logging.getLogger(__name__)
 
-STEM = "separating_vocals.flac"  # what is kept in the work directory
+STEM = artifact_name(SEPARATING)  # what is kept in the work directory
 
 Report = Callable[[float, float | None], None]
 """Seconds done, and in all. May raise, to stop."""

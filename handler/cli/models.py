@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import click
 
 from handler.cli.runtime import Runtime, standard, start_log
 from handler.cli.screen import cell, note, progress_bars, show, size, table, write_json
 from handler.errors import NotFound, Usage
+from handler.models.entry import Entry
 from handler.models.hub import convert, fetch
 from handler.models.library import mirror_of
 from handler.models.mirror import Mirror
-from handler.models.push import push, push_into_folder, to_push
-from handler.models.survey import Entry, survey
+from handler.models.push import beside_called, parcel, push, push_into_folder
+from handler.models.survey import survey
+from handler.models.wares import COMPANIONS, WHISPERS, AnyRecord, Wares
 from handler.settings import Settings, load_settings
-from pipeline.catalog import HUB, Model, canonical_name, resolve, whisper_in
+from pipeline.aligners import AlignerModel
+from pipeline.beside import Companion, look
+from pipeline.catalog import HUB, canonical_name, resolve, whisper_in
 from pipeline.errors import ModelUnavailable
 from pipeline.family import pinned, short, split_pin
+from pipeline.known import known_name
 from pipeline.shelf import is_bucket, source_folder
 
 TYPES = ("int8", "int8_float16", "int8_float32", "int8_bfloat16", "int16", "float16", "bfloat16", "float32")
@@ -45,8 +51,12 @@ def list_(runtime: Runtime, source: str | None, verify: bool, as_json: bool) -> 
     """
     start_log()
     settings = load_settings(models=source)
-    bucket = _mirror(settings.models or "", settings, runtime) if is_bucket(settings.models) else None
-    found = survey(settings.models, settings.home, bucket, verify=verify)
+    bucket = beside = None
+    if is_bucket(settings.models):
+        bucket, beside = (
+            _mirror(settings.models or "", settings, runtime, wares=wares) for wares in (WHISPERS, COMPANIONS)
+        )
+    found = survey(settings.models, settings.home, bucket, beside, verify=verify)
     if as_json:
         entries = [entry.model_dump(mode="json") for entry in found]
         write_json({"home": str(settings.home), "source": settings.models, "models": entries})
@@ -110,68 +120,94 @@ def push_(runtime: Runtime, name: str, destination: str, as_json: bool) -> None:
     """
     start_log()
     settings = load_settings()
-    model = resolve(name, settings.models, settings.home, trusted=True)
-    if model.folder is None:
-        raise Usage(f"{model.name} comes with its package: every worker has it", "Push a Whisper model.")
-    folder, kept = Path(model.folder), canonical_name(model.name)
-    if not _NAME.fullmatch(kept):
-        raise Usage(f"{short(kept)} cannot be a model's name in a bucket", "Rename its folder: letters, digits, - _ .")
-    record = to_push(folder)
+    found = parcel(name, settings.models, settings.home)
+    kept, record = found.name, found.record
     with _bar(f"Pushing {kept}", sum(record.files.values())) as sent:
         if is_bucket(destination):
-            done = push(runtime.store(destination, runtime.clock, settings), kept, folder, record, sent)
+            store = runtime.store(destination, runtime.clock, settings)
+            done = push(store, kept, found.folder, record, sent, found.wares)
         else:
             target = source_folder(destination, settings.home)
             if target is None or "://" in str(destination).removeprefix("file://"):
                 raise Usage(f"{destination} is no place to push a model to", "Give s3://BUCKET/PREFIX, or a folder.")
-            done = push_into_folder(target.absolute(), kept, folder, record, runtime.clock, sent)
+            done = push_into_folder(target.absolute(), kept, found.folder, record, runtime.clock, sent, found.wares)
     if as_json:
         write_json({"name": done.name, "revision": done.revision, "where": done.where, "bytes": done.bytes,
                     "already": done.already})  # fmt: skip
     elif done.already:
-        note(f"{kept} ({model.version}) is in {destination} already.")
+        note(f"{kept} ({found.version}) is in {destination} already.")
     else:
-        note(f"{kept} ({model.version}), {size(done.bytes)}, is in {destination}: set DROPSCRIBE_MODELS to it.")
+        note(f"{kept} ({found.version}), {size(done.bytes)}, is in {destination}: set DROPSCRIBE_MODELS to it.")
 
 
 # ── pulling ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _pulled(name: str, source: str, settings: Settings, runtime: Runtime) -> Model:
-    bare, pin = split_pin(name)
+def _pulled(name: str, source: str, settings: Settings, runtime: Runtime) -> _Here:
+    bare, _ = split_pin(name)
     if source == HUB:
         fetch(name, settings.home)
-        return resolve(name, None, settings.home, trusted=True)
-    kept = canonical_name(bare)
+        return _of_this_machine(name, None, settings.home)
     if not is_bucket(source):
-        model = resolve(name, source, settings.home / "none")
-        if model.folder is None:
-            raise Usage(f"{model.name} comes with its package", "It is here.")
-        record = to_push(Path(model.folder))
-        with _bar(f"Copying {kept}", sum(record.files.values())) as sent:
-            push_into_folder(settings.home, kept, Path(model.folder), record, runtime.clock, sent)
-        return resolve(pinned(kept, model.revision[:16]), None, settings.home)
+        found = parcel(name, source, settings.home / "none")
+        with _bar(f"Copying {found.name}", sum(found.record.files.values())) as sent:
+            push_into_folder(settings.home, found.name, found.folder, found.record, runtime.clock, sent, found.wares)
+        return _of_this_machine(pinned(found.name, found.record.revision[:16]), None, settings.home)
     folder = None if source == settings.models else settings.home
+    kept = known_name(bare) or canonical_name(bare)
     with progress_bars() as bars:
         task = bars.add_task(f"Pulling {kept}", total=None, note="")
-        bucket = _mirror(source, settings, runtime, lambda count: bars.advance(task, count), folder)
-        try:
-            record = bucket.record(kept)
-        except NotFound as error:
-            there = bucket.list()
-            at_hand = f"There {'are' if len(there) > 1 else 'is'} {', '.join(there)}." if there else ""
-            push_it = f"Put it there: `dropscribe models push {kept} {source}`."
-            raise ModelUnavailable(f"there is no model {kept} in {source}", f"{at_hand} {push_it}".strip()) from error
-        if pin is not None and not record.revision.startswith(pin):
+        sorts = [
+            _mirror(source, settings, runtime, lambda count: bars.advance(task, count), folder, wares)
+            for wares in (WHISPERS, COMPANIONS)
+        ]
+        bucket, record = _in_one_of(sorts, kept, source)
+        if (pin := split_pin(name)[1]) is not None and not record.revision.startswith(pin):
             raise ModelUnavailable(
                 f"{source} has the model {kept} at the revision {record.revision[:12]}, not {pin}",
                 f"Ask for {pinned(kept, record.revision[:12])}, or push the other one.",
             )
         bars.update(task, total=sum(record.files.values()))
-        return whisper_in(bucket.pull(kept), kept)
+        place = bucket.pull(kept)
+        return _of_folder(place, kept)
 
 
-def _converted(name: str, source: str | None, quantization: str, called: str | None, settings: Settings) -> Model:
+def _in_one_of(sorts: Sequence[Mirror], name: str, source: str) -> tuple[Mirror, AnyRecord]:
+    for bucket in sorts:
+        with suppress(NotFound):
+            return bucket, bucket.record(name)
+    there = [one for bucket in sorts for one in bucket.list()]
+    at_hand = f"There {'are' if len(there) > 1 else 'is'} {', '.join(there)}." if there else ""
+    push_it = f"Put it there: `dropscribe models push {name} {source}`."
+    raise ModelUnavailable(f"there is no model {name} in {source}", f"{at_hand} {push_it}".strip())
+
+
+class _Here(NamedTuple):
+    """A model of this machine, of whichever sort."""
+
+    name: str
+    revision: str
+    version: str
+    folder: str | None
+
+
+def _of_this_machine(name: str, models: str | None, home: Path) -> _Here:
+    found = beside_called(name, models, home)
+    if found is not None:
+        return _Here(found.info.name, found.info.revision, found.info.version, str(found.folder))
+    model = resolve(name, models, home, trusted=True)
+    return _Here(model.name, model.revision, model.version, model.folder)
+
+
+def _of_folder(place: Path, name: str) -> _Here:
+    found = look(place, name)
+    if isinstance(found, (Companion, AlignerModel)):
+        return _Here(name, found.info.revision, found.info.version, str(found.folder))
+    model = whisper_in(place, name)
+    return _Here(model.name, model.revision, model.version, model.folder)
+
+
+def _converted(name: str, source: str | None, quantization: str, called: str | None, settings: Settings) -> _Here:
     if source not in (None, HUB):
         raise Usage("--convert takes a repository of the hub, or a folder's path", "Leave --from out.")
     bare, _ = split_pin(name)
@@ -180,7 +216,7 @@ def _converted(name: str, source: str | None, quantization: str, called: str | N
         raise Usage(f"{short(kept)} cannot be a model's name", "Give it one with --as.")
     given = str(Path(name).absolute()) if Path(name).is_dir() else name
     convert(given, settings.home, quantization, kept)
-    return resolve(kept, None, settings.home)
+    return _of_this_machine(kept, None, settings.home)
 
 
 def _mirror(
@@ -189,11 +225,12 @@ def _mirror(
     runtime: Runtime,
     told: Callable[[int], None] = lambda count: None,
     folder: Path | None = None,
+    wares: Wares = WHISPERS,
 ) -> Mirror:
     def opened(url: str, clock: object) -> object:
         return runtime.store(url, runtime.clock, settings)
 
-    return mirror_of(url, settings, runtime.clock, told=told, opened=opened, folder=folder)  # type: ignore[arg-type]
+    return mirror_of(url, settings, runtime.clock, told=told, opened=opened, folder=folder, wares=wares)  # type: ignore[arg-type]
 
 
 @contextmanager
@@ -207,7 +244,7 @@ def _bar(words: str, total: int) -> Iterator[Callable[[int], None]]:
 
 
 def _show(entries: list[Entry]) -> None:
-    made = table("NAME", "BACKEND", "SIZE", "LANGUAGES", "LICENCE", "REVISION", "WHERE", right=("SIZE",))
+    made = table("NAME", "KIND", "SIZE", "LANGUAGES", "LICENCE", "REVISION", "WHERE", right=("SIZE",))
     for entry in entries:
         here = entry.where != ("hub",)
         about = size(entry.size) if entry.size is not None else ""
@@ -218,7 +255,7 @@ def _show(entries: list[Entry]) -> None:
             where += " (another revision)"
         made.add_row(
             cell(entry.name),
-            entry.backend,
+            entry.backend if entry.kind == "recogniser" else entry.kind,
             about if here or not about else f"about {about}",
             entry.languages,
             entry.licence,

@@ -31,6 +31,7 @@ from handler.models.library import Library
 from handler.settings import Settings, load_settings
 from handler.worker.scratch import Scratch
 from pipeline.catalog import Model
+from pipeline.companions import Companions
 from pipeline.errors import EmptyMedia, EngineFailure, OutOfSpace
 from pipeline.formats.captions import Captions
 from pipeline.formats.captions.names import MAX_BYTES, read_names
@@ -123,17 +124,18 @@ def transcribe(file: Path, parsed: Parsed, settings: Settings, runtime: Runtime)
     shared = parsed.options.model_copy(update={"cache": True})  # nothing is kept here, so nothing has to be kept apart
     parsed = parsed.model_copy(update={"options": shared})
     named = parsed.options.model or settings.model
-    model = Library(settings, clock).named(named, trusted=True)
+    library = Library(settings, clock)
+    model, companions = library.named(named, trusted=True), library.companions(parsed.options)
     if file.stat().st_size == 0:
         raise EmptyMedia(f"{file} is empty")
     with file.open("rb") as source:
         sha256 = hashlib.file_digest(source, "sha256").hexdigest()
     with _work_directory(settings, clock) as work:
-        facts = _drive(_request(file, work, sha256, parsed, model, settings), settings, runtime, clock)
-        body = (work / stage_plans(sha256, parsed.options, model)[-1].artifact).read_bytes()
+        facts = _drive(_request(file, work, sha256, parsed, model, companions, settings), settings, runtime, clock)
+        body = (work / stage_plans(sha256, parsed.options, model, companions=companions)[-1].artifact).read_bytes()
     metadata = metadata_part(
         facts,
-        request_id=job_id_of(job_digest(sha256, parsed.options, model), sha256),
+        request_id=job_id_of(job_digest(sha256, parsed.options, model, companions=companions), sha256),
         sha256=sha256,
         created=clock.time(),
         tags=parsed.options.tag,
@@ -175,7 +177,9 @@ def _work_directory(settings: Settings, clock: Clock) -> Iterator[Path]:
         scratch.close()
 
 
-def _request(file: Path, work: Path, sha256: str, parsed: Parsed, model: Model, settings: Settings) -> JobRequest:
+def _request(
+    file: Path, work: Path, sha256: str, parsed: Parsed, model: Model, companions: Companions, settings: Settings
+) -> JobRequest:
     source = work / f"source{file.suffix}"
     source.symlink_to(file.absolute())
     return JobRequest(
@@ -183,7 +187,8 @@ def _request(file: Path, work: Path, sha256: str, parsed: Parsed, model: Model, 
         source=source.name,
         options=parsed.options.model_dump(mode="json"),
         model=model.model_dump(mode="json"),
-        seed=stage_plans(sha256, parsed.options, model)[-1].digest,
+        companions=companions.model_dump(mode="json"),
+        seed=stage_plans(sha256, parsed.options, model, companions=companions)[-1].digest,
         max_duration=settings.max_duration_seconds,
     )
 

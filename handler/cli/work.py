@@ -149,6 +149,7 @@ def ready_model(settings: Settings, clock: Clock) -> Model:
     there. `ModelUnavailable`, `OutOfSpace`, and of a bucket `StoreError`.
     """
     library = Library(settings, clock)
+    library.companions()  # a name among the settings that is not there is said now, and not by the first job
     try:
         return library.own()
     except ModelUnavailable:

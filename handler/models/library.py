@@ -11,12 +11,16 @@ from pathlib import Path
 
 from handler.clock import Clock
 from handler.errors import StoreError, Usage
+from handler.models.companions import Beside, ChosenUnavailable
 from handler.models.mirror import Mirror
+from handler.models.wares import COMPANIONS, WHISPERS, Wares
 from handler.settings import Settings
 from handler.store.base import GivesRanges, Store
 from handler.store.opening import open_store
 from pipeline.catalog import Model, resolve
+from pipeline.companions import Companions
 from pipeline.errors import ModelUnavailable
+from pipeline.options import Options
 from pipeline.shelf import is_bucket, source_folder
 
 Open = Callable[[str, Clock], Store]
@@ -39,7 +43,8 @@ class Library:
         self._check = check
         self._told = told
         self._open = opened
-        self._mirror: Mirror | None = None
+        self._mirrors: dict[str, Mirror] = {}
+        self._beside = Beside(settings, clock, lambda: self._mirror_of(COMPANIONS))
 
     def own(self) -> Model:
         """What a job gets that names no model. `ModelUnavailable`, `OutOfSpace`, and of a bucket `StoreError`."""
@@ -62,14 +67,32 @@ class Library:
                 f"no model can be had from {settings.models}: {error.message}", error.hint
             ) from error
 
+    def companions(self, options: Options | None = None) -> Companions:
+        """The models beside the recogniser; those that a job with these options uses are on this machine then. A bucket
+        that does not answer is a model that is not here: nothing is published poorer for that.
+
+        `ChosenUnavailable`: one that the operator named is not there. `OutOfSpace`.
+        """
+        try:
+            return self._beside.all() if options is None else self._beside.for_job(options)
+        except StoreError as error:
+            raise ChosenUnavailable(
+                f"no model can be had from {self._settings.models}: {error.message}", error.hint
+            ) from error
+
     def _remote(self) -> Mirror | None:
+        return self._mirror_of(WHISPERS)
+
+    def _mirror_of(self, wares: Wares) -> Mirror | None:
         if not is_bucket(self._settings.models):
             return None
-        if self._mirror is None:
-            self._mirror = mirror_of(
-                self._settings.models or "", self._settings, self._clock, self._check, self._told, self._open
+        mirror = self._mirrors.get(wares.record)
+        if mirror is None:
+            url = self._settings.models or ""
+            mirror = self._mirrors[wares.record] = mirror_of(
+                url, self._settings, self._clock, self._check, self._told, self._open, wares=wares
             )
-        return self._mirror
+        return mirror
 
 
 def mirror_of(
@@ -80,11 +103,12 @@ def mirror_of(
     told: Callable[[int], None] = lambda count: None,
     opened: Open = open_store,
     folder: Path | None = None,
+    wares: Wares = WHISPERS,
 ) -> Mirror:
-    """What brings models of the bucket at ``url``; into ``folder``, or into that bucket's own. `Usage`."""
+    """What brings models of one sort out of the bucket at ``url``; into ``folder``, or that bucket's own. `Usage`."""
     place = folder or source_folder(url, settings.home)
     assert place is not None
-    return Mirror(bucket_at(url, clock, opened), place, clock, check=check, told=told)
+    return Mirror(bucket_at(url, clock, opened), place, clock, check=check, told=told, wares=wares)
 
 
 def bucket_at(url: str, clock: Clock, opened: Open = open_store) -> GivesRanges:

@@ -15,17 +15,14 @@ import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from handler.clock import Clock
 from handler.errors import Changed, NotFound, Unavailable
 from handler.models.parts import PART, THREADS, Parts, download
 from handler.models.places import PARTIAL, held, holds, mean, place_of, put_in_place, sizes
+from handler.models.wares import WHISPERS, AnyRecord, Wares
 from handler.store.base import GivesRanges
 from pipeline.errors import ModelUnavailable, OutOfSpace
-from pipeline.family import name_of_folder, order, pinned
-from pipeline.shelf import Shelf
-from pipeline.weights import RECORD, Record, identity, lacking, missing, write_record
+from pipeline.family import order, pinned
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +47,7 @@ class Mirror:
         told: Callable[[int], None] = lambda count: None,
         part: int = PART,
         threads: int = THREADS,
+        wares: Wares = WHISPERS,
     ) -> None:
         self._store = store
         self._folder = folder
@@ -58,7 +56,8 @@ class Mirror:
         self._told = told
         self._part = part
         self._threads = threads
-        self._records: dict[str, Record | None] = {}  # what the bucket said; None: it could not be asked
+        self._wares = wares
+        self._records: dict[str, AnyRecord | None] = {}  # what the bucket said; None: it could not be asked
         self._names: tuple[str, ...] | None = None
         self._brought: dict[str, Path] = {}
         self._absent: dict[str, float] = {}  # names to this machine's monotonic seconds
@@ -84,7 +83,7 @@ class Mirror:
         found = set()
         for info in self._store.list(""):
             name, slash, file = info.key.partition("/")
-            if slash and file == RECORD and _NAME.fullmatch(name):
+            if slash and file == self._wares.record and _NAME.fullmatch(name):
                 found.add(name)
         return sorted(found)
 
@@ -105,21 +104,15 @@ class Mirror:
             self._absent[name] = now
             return False
 
-    def record(self, name: str) -> Record:
+    def record(self, name: str) -> AnyRecord:
         """What the bucket says now of a model. `ModelUnavailable` if that is nothing that can be used; `NotFound`."""
-        url = f"{self._store.url}/{name}"
-        body = self._store.get(f"{name}/{RECORD}").body
+        body = self._store.get(f"{name}/{self._wares.record}").body
         try:
-            record = Record.model_validate_json(body)
-        except ValidationError as error:
-            raise ModelUnavailable(f"{url}/{RECORD} cannot be read", self._push_again(name)) from error
-        if not record.sha256:
-            raise ModelUnavailable(f"{url}/{RECORD} has no checksums", self._push_again(name))
-        if absent := lacking(record.files):
-            raise ModelUnavailable(f"{url} has no {' and no '.join(absent)}", self._push_again(name))
-        return record
+            return self._wares.parse(body, f"{self._store.url}/{name}")
+        except ModelUnavailable as error:
+            raise ModelUnavailable(error.message, self._push_again(name)) from error
 
-    def lacks(self, name: str, record: Record) -> str:
+    def lacks(self, name: str, record: AnyRecord) -> str:
         """Which file of the record the bucket has not got, or in another size: one line, empty if it has all."""
         for file, size in sorted(record.files.items()):
             try:
@@ -136,9 +129,9 @@ class Mirror:
         """See `pipeline.shelf.Remote`. The folder of that revision: a later one gets another folder."""
         with self._lock:
             place = self._brought.get(name)
-            if place is None or missing(place):
+            if place is None or not self._wares.whole(place):
                 place = self._brought[name] = self._current(name)
-        if pin is not None and not (now := identity(place)[0]).startswith(pin):
+        if pin is not None and not (now := self._wares.revision(place)).startswith(pin):
             raise ModelUnavailable(
                 f"{self._store.url} has the model {name} at the revision {now[:12]}, not {pin}",
                 f"Ask for {pinned(name, now[:12])}, or push the other one.",
@@ -151,13 +144,24 @@ class Mirror:
         """
         return self._bring(name, self.record(name))
 
+    def known(self, name: str) -> AnyRecord:
+        """What the bucket said the first time; of the one that is here, where it does not answer. `NotFound`,
+        `ModelUnavailable`.
+        """
+        record = self._record(name)
+        return self._wares.describe(self._local(name)[0].resolve()) if record is None else record
+
+    def place(self, name: str, record: AnyRecord) -> Path:
+        """Where that model lies, or will."""
+        return place_of(self._folder, name, record.revision)
+
     def _current(self, name: str) -> Path:
         record = self._record(name)
         if record is not None:
             return self._bring(name, record)
         return self._local(name)[0].resolve()
 
-    def _record(self, name: str) -> Record | None:
+    def _record(self, name: str) -> AnyRecord | None:
         """As the bucket says the first time; None if it does not answer, and the model is here. `NotFound`."""
         if name not in self._records:
             try:
@@ -170,23 +174,20 @@ class Mirror:
         return self._records[name]
 
     def _here(self) -> tuple[str, ...]:
-        return Shelf(str(self._folder), self._folder).local() if self._folder.is_dir() else ()
+        return self._wares.names(self._folder) if self._folder.is_dir() else ()
 
     def _local(self, name: str) -> tuple[Path, ...]:
-        if not self._folder.is_dir():
-            return ()
-        found = Shelf(str(self._folder), self._folder).folders(name_of_folder(name))
-        return tuple(folder for folder in found if not missing(folder))
+        return self._wares.local(self._folder, name) if self._folder.is_dir() else ()
 
-    def _bring(self, name: str, record: Record) -> Path:
+    def _bring(self, name: str, record: AnyRecord) -> Path:
         place = place_of(self._folder, name, record.revision)
         try:
             with held(self._folder, name, self._clock, self._check):
-                if holds(place, record):
+                if holds(place, record, self._wares):
                     self._told(sum(record.files.values()))
                 else:
                     self._fetch(name, record, place)
-                mean(self._folder, name, place)
+                mean(self._folder, name, place, self._wares)
         except OSError as error:
             if OutOfSpace.explains(error):
                 raise self._full(name, record) from error
@@ -196,7 +197,7 @@ class Mirror:
             ) from error
         return place
 
-    def _fetch(self, name: str, record: Record, place: Path) -> None:
+    def _fetch(self, name: str, record: AnyRecord, place: Path) -> None:
         log.info("bringing the model %s (%s) from %s", name, record.revision[:12], self._store.url)
         partial = place.with_name(f"{place.name}{PARTIAL}")
         partial.mkdir(parents=True, exist_ok=True)
@@ -208,10 +209,10 @@ class Mirror:
         for entry in list(partial.iterdir()):
             if entry.name not in record.files:  # notes of `parts`
                 entry.unlink()
-        write_record(partial, record.model_copy(update={"at": ""}))
+        (partial / self._wares.record).write_bytes(record.model_copy(update={"at": ""}).dump())
         put_in_place(partial, place)
 
-    def _file(self, name: str, record: Record, file: str, path: Path) -> None:
+    def _file(self, name: str, record: AnyRecord, file: str, path: Path) -> None:
         key = _key(name, record, file)
         url = f"{self._store.url}/{key}"
         try:
@@ -251,7 +252,7 @@ class Mirror:
     def _push_again(self, name: str) -> str:
         return f"Push the model again: `dropscribe models push {name} {self._store.url}`."
 
-    def _full(self, name: str, record: Record) -> OutOfSpace:
+    def _full(self, name: str, record: AnyRecord) -> OutOfSpace:
         total = sum(record.files.values())
         return OutOfSpace(
             f"no space left in {self._folder} for the model {name} of {total:,} bytes",
@@ -259,7 +260,7 @@ class Mirror:
         )
 
 
-def _key(name: str, record: Record, file: str) -> str:
+def _key(name: str, record: AnyRecord, file: str) -> str:
     return "/".join(part for part in (name, record.at, file) if part)
 
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from handler.clock import Clock
-from pipeline.weights import Record, identity, missing
+from handler.models.wares import WHISPERS, AnyRecord, Wares
 
 PARTIAL = ".partial"
 _SHOWN = 16  # digits of a revision in a folder's name
@@ -26,12 +26,12 @@ def place_of(folder: Path, name: str, revision: str) -> Path:
     return folder / f"{name}@{revision[:_SHOWN]}"
 
 
-def holds(place: Path, record: Record) -> bool:
+def holds(place: Path, record: AnyRecord, wares: Wares = WHISPERS) -> bool:
     """Whether the model of ``record`` lies there whole, by its files' names and sizes."""
-    return place.is_dir() and not missing(place) and sizes(place, record) == record.files
+    return place.is_dir() and wares.whole(place) and sizes(place, record) == record.files
 
 
-def sizes(place: Path, record: Record) -> dict[str, int]:
+def sizes(place: Path, record: AnyRecord) -> dict[str, int]:
     """Of those files of the record that are there, in bytes."""
     return {name: (place / name).stat().st_size for name in record.files if (place / name).is_file()}
 
@@ -43,14 +43,14 @@ def put_in_place(partial: Path, place: Path) -> None:
     partial.rename(place)
 
 
-def mean(folder: Path, name: str, place: Path) -> None:
+def mean(folder: Path, name: str, place: Path, wares: Wares = WHISPERS) -> None:
     """From now on ``name`` in ``folder`` is what lies in ``place``, which is in ``folder``, too.
 
     A folder of that name that is no link gets the name of its own revision. OSError.
     """
     link = folder / name
     if link.is_dir() and not link.is_symlink():
-        own = place_of(folder, name, identity(link)[0]) if not missing(link) else None
+        own = place_of(folder, name, wares.revision(link)) if wares.whole(link) else None
         if own is not None and own == place:
             return
         if own is not None and not own.exists():

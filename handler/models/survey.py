@@ -9,46 +9,27 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
 
 from handler.errors import NotFound
+from handler.models.entry import Entry
 from handler.models.mirror import Mirror
+from handler.models.survey_beside import survey_beside
 from pipeline.catalog import resolve
 from pipeline.errors import ModelUnavailable
 from pipeline.family import FAMILY, SPHINX, UNKNOWN, order
 from pipeline.shelf import Shelf
-from pipeline.types import Frozen
 from pipeline.weights import Record, damage, identity, missing, read_record, version_of
 
 ENGLISH = "English"
 MULTILINGUAL = "multilingual"
 
-Where = Literal["local", "bucket", "hub", "package"]
 
-
-class Entry(Frozen):
-    """One revision of one model. ``size``: bytes, of a model that is not here about those of its download; None where
-    nobody knows. ``version``: the revision as people are shown it. ``where``: ``hub`` means that it could be fetched.
-    ``current``: what the bare name means. ``problem``: what is wrong with it, empty if nothing is known to be.
+def survey(
+    models: str | None, home: Path, bucket: Mirror | None, beside: Mirror | None = None, *, verify: bool = False
+) -> list[Entry]:
+    """All of them; ``beside``: the bucket's models beside the recogniser. `ModelUnavailable` for folders, and errors of
+    the store for buckets, that cannot be read.
     """
-
-    name: str
-    backend: Literal["whisper", "sphinx"]
-    size: int | None
-    languages: str
-    licence: str
-    revision: str = ""
-    version: str = ""
-    where: tuple[Where, ...]
-    folder: str = ""
-    current: bool = True
-    quantization: str = ""
-    converted_from: str = ""
-    problem: str = ""
-
-
-def survey(models: str | None, home: Path, bucket: Mirror | None, *, verify: bool = False) -> list[Entry]:
-    """All of them. `ModelUnavailable` for folders, and errors of the store for buckets, that cannot be read."""
     found: dict[tuple[str, str], Entry] = {}
     for entry in _local(models, home, verify=verify):
         found.setdefault((entry.name, entry.revision), entry)
@@ -61,7 +42,8 @@ def survey(models: str | None, home: Path, bucket: Mirror | None, *, verify: boo
         found[key] = entry
     there = {name for name, _ in found}
     rows = sorted(found.values(), key=lambda entry: (order(entry.name), not entry.current, entry.version))
-    return [*rows, *_package(), *(_known(name) for name in FAMILY if name not in there)]
+    whispers = [*rows, *_package(), *(_known(name) for name in FAMILY if name not in there)]
+    return [*whispers, *survey_beside(models, home, beside, verify=verify)]
 
 
 def _local(models: str | None, home: Path, *, verify: bool) -> Iterator[Entry]:
@@ -106,6 +88,7 @@ def _in_bucket(bucket: Mirror, *, verify: bool) -> Iterator[Entry]:
                 where=("bucket",), problem=error.message,
             )  # fmt: skip
             continue
+        assert isinstance(record, Record)  # of this mirror's sort
         yield Entry(
             name=name,
             backend="whisper",

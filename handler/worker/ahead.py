@@ -33,7 +33,7 @@ from handler.worker.intake import Intake, Noticed
 from handler.worker.recording import Fetch, Hand, Recording, bring
 from pipeline.errors import PipelineError
 from pipeline.options import Parsed
-from pipeline.plan import TRANSCRIBING, stage_plans
+from pipeline.plan import made_of, stage_plans
 from pipeline.types import PrepareRequest
 
 log = logging.getLogger(__name__)
@@ -200,9 +200,10 @@ class Ahead:
             record = JobRecord.model_validate_json(self._store.get(self._layout.job_key(jid)).body)
             if record.state in ("running", "done", "dead"):
                 return True
-        plans = {plan.name: plan for plan in stage_plans(known.sha256, work.options, work.model, jid)}
+        plans = stage_plans(known.sha256, work.options, work.model, jid, work.companions)
         try:
-            self._store.head(self._layout.stage_key(plans[TRANSCRIBING].digest))
+            for plan in made_of(plans):
+                self._store.head(self._layout.stage_key(plan.digest))
         except NotFound:
             return False
         return True

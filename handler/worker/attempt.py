@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from handler.cache import Hit, StageCache
+from handler.cache import Hit, Reference, StageCache
 from handler.child import Engine
 from handler.clock import Clock
 from handler.errors import HandlerError, LeaseLost, StoreError
@@ -28,9 +28,10 @@ from handler.worker.lookout import Interrupted, Lookout
 from handler.worker.recording import Recording
 from handler.worker.report import Report
 from pipeline.catalog import Model, leaves_choice
+from pipeline.companions import Companions
 from pipeline.errors import EngineFailure, ErrorDetail, ModelUnavailable, OutOfSpace, PipelineError
 from pipeline.options import OF_ONE_INPUT, Options
-from pipeline.plan import GENERATING_OUTPUT, TRANSCRIBING, StagePlan, stage_plans
+from pipeline.plan import ALIGNING, GENERATING_OUTPUT, TRANSCRIBING, StagePlan, made_of, stage_plans
 from pipeline.types import Done, Event, Facts, Failed, JobRequest, Media, Progress, StageDone
 
 log = logging.getLogger(__name__)
@@ -80,6 +81,7 @@ class Attempt:
         lease: Lease,
         options: Options,
         model: Model,
+        companions: Companions,
         cache: StageCache,
         engine: Engine,
         clock: Clock,
@@ -96,6 +98,7 @@ class Attempt:
         self._lease = lease
         self._options = options
         self._model = model
+        self._companions = companions
         self._cache = cache
         self._engine = engine
         self._clock = clock
@@ -113,7 +116,8 @@ class Attempt:
         )  # fmt: skip
         self._course = _Course()
         record = lease.record
-        self._plans = {plan.name: plan for plan in stage_plans(record.content.sha256, options, model, record.jid)}
+        plans = stage_plans(record.content.sha256, options, model, record.jid, companions)
+        self._plans = {plan.name: plan for plan in plans}
 
     def run(self) -> Committed | NotDone:
         """`LeaseLost` leaves nothing to publish; `Interrupted`, store errors and `ModelUnavailable` of the worker's
@@ -175,24 +179,42 @@ class Attempt:
                 # The record names what they were made from, too: whoever purges the job finds it there.
                 self._course.digests |= {name: made.digest for name, made in self._plans.items()}
                 return hit.body
-        transcript = self._cached(self._plans[TRANSCRIBING])
-        if transcript is not None:
-            (self._work / self._plans[TRANSCRIBING].artifact).write_bytes(transcript.body)
-            self._report.stage(GENERATING_OUTPUT)
-            source = ""
-        else:
-            source = self._bring_recording()
-        self._drive(source)
+        self._drive("" if self._fill() else self._bring_recording())
         return (self._work / plan.artifact).read_bytes()
+
+    def _fill(self) -> bool:
+        """Lay what the cache has of the job's stages into the work directory. Whether that is all that the results are
+        made of: then nobody needs the recording.
+        """
+        wanted = made_of(self._plans.values())
+        there = [self._fetched(plan) for plan in wanted]
+        if all(there):
+            self._report.stage(GENERATING_OUTPUT)
+            return True
+        # What is lacking is made of these: voices without music, a transcript that is yet to be aligned.
+        for plan in self._plans.values():
+            aligned = plan.name == TRANSCRIBING and ALIGNING in self._course.cached
+            if plan not in wanted and plan.keeps and plan.name != GENERATING_OUTPUT and not aligned:
+                self._fetched(plan)
+        return False
+
+    def _fetched(self, plan: StagePlan) -> bool:
+        reference = self._cache.fetch(plan.digest, self._work / plan.artifact)
+        if reference is not None:
+            self._is_cached(plan, reference)
+        return reference is not None
 
     def _cached(self, plan: StagePlan) -> Hit | None:
         hit = self._cache.get(plan.digest)
         if hit is not None:
-            self._course.digests[plan.name] = plan.digest
-            self._course.cached.append(plan.name)
-            self._course.saved_seconds += hit.reference.seconds
-            self._report.cached(plan.name)
+            self._is_cached(plan, hit.reference)
         return hit
+
+    def _is_cached(self, plan: StagePlan, reference: Reference) -> None:
+        self._course.digests[plan.name] = plan.digest
+        self._course.cached.append(plan.name)
+        self._course.saved_seconds += reference.seconds
+        self._report.cached(plan.name)
 
     def _bring_recording(self) -> str:
         self._report.stage("downloading")
@@ -209,6 +231,7 @@ class Attempt:
             source=source,
             options=self._options.model_dump(mode="json", exclude=set(OF_ONE_INPUT)),
             model=self._model.model_dump(mode="json"),
+            companions=self._companions.model_dump(mode="json"),
             seed=self._plans[GENERATING_OUTPUT].digest,
             max_duration=self._settings.max_duration_seconds,
             prepared=str(prepared) if prepared is not None else None,
@@ -237,24 +260,24 @@ class Attempt:
                 pass
 
     def _keep(self, done: StageDone) -> None:
-        """Carry a finished artifact to the bucket. A degraded one goes under a name of its own, which no other job
-        looks up.
+        """Carry a finished artifact to the bucket. One that is degraded, or made of what is, goes under a name of its
+        own, which no other job looks up.
         """
-        plan = self._plans.get(done.stage)
-        self._course.timings[done.stage] = round(done.seconds, 3)
+        course, plan = self._course, self._plans.get(done.stage)
         if done.degraded is not None:
-            self._course.degraded[done.stage] = done.degraded
-        if plan is None:
-            return
-        digest = plan.digest
-        if self._course.degraded:
-            digest = digest_of("degraded", digest, self._lease.record.jid, self._lease.token)
-        artifact = self._work / plan.artifact
-        jid = self._lease.record.jid
-        stored = self._cache.put(digest, plan.name, artifact, seconds=done.seconds, facts=done.facts, jid=jid)
-        self._course.digests[plan.name] = digest
-        if done.facts is not None:
-            self._course.facts = stored.facts or done.facts
+            course.degraded[done.stage] = done.degraded
+        if done.stage not in course.cached:
+            course.timings[done.stage] = round(done.seconds, 3)
+        if plan is not None and done.artifact:
+            digest = plan.digest
+            if not course.degraded.keys().isdisjoint({plan.name, *plan.reads}):
+                digest = digest_of("degraded", digest, self._lease.record.jid, self._lease.token)
+            artifact = self._work / plan.artifact
+            jid = self._lease.record.jid
+            stored = self._cache.put(digest, plan.name, artifact, seconds=done.seconds, facts=done.facts, jid=jid)
+            course.digests[plan.name] = digest
+            if done.facts is not None:
+                course.facts = stored.facts or done.facts
         self._report.done(done.stage, done.seconds)
 
     def _commit(self, results: bytes) -> Committed:

@@ -153,6 +153,7 @@ class Claims:
             lease=lease,
             options=work.options,
             model=work.model,
+            companions=work.companions,
             cache=self._cache,
             engine=self._engine,
             clock=self._clock,

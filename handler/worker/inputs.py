@@ -20,6 +20,7 @@ from handler.exports import Exporter
 from handler.job import Jobs
 from handler.layout import Layout, is_recording
 from handler.lease import Lease
+from handler.models.companions import ChosenUnavailable
 from handler.publish import Herald, Publisher
 from handler.settings import Settings
 from handler.speakers import SpeakerNames
@@ -235,7 +236,7 @@ class Inputs:
             own_model = leaves_choice(parsed.options.model)
             work = self._intake.identify(noticed, parsed, subscriber, known)
         except ModelUnavailable as error:
-            if own_model:
+            if own_model or isinstance(error, ChosenUnavailable):
                 raise
             return self._troubles.refuse(noticed, subscriber, error)
         except AccessDenied as error:

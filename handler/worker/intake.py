@@ -31,6 +31,7 @@ from handler.watch import Asked
 from handler.worker.beside import Beside, answered
 from handler.worker.recording import Hand, Recording, bring
 from pipeline.catalog import Model
+from pipeline.companions import Companions
 from pipeline.errors import EmptyMedia
 from pipeline.formats.times import iso_time
 from pipeline.options import OF_ONE_INPUT, Options, Parsed
@@ -78,6 +79,7 @@ class Work:
     identity: Identity
     options: Options
     model: Model
+    companions: Companions
     subscriber: Subscriber
     recording: Recording | None
     hashed: Future[None]  # over when everybody can know the content's hash
@@ -181,17 +183,18 @@ class Intake:
         """The job this input is. ``known``: as `known` says. `ModelUnavailable`, `OptionsError`, `OutOfSpace`,
         `Changed`, `NotFound`.
         """
-        model = self.model(parsed.options.model)
+        model, companions = self.model(parsed.options.model), self._library.companions(parsed.options)
         content, recording, hashed = (known, None, answered(None)) if known is not None else self._content(noticed)
-        jid = job_digest(content.sha256, parsed.options, model, noticed.sid)
+        jid = job_digest(content.sha256, parsed.options, model, noticed.sid, companions)
         identity = Identity(
             jid=jid,
             content=content,
             options=parsed.options.model_dump(mode="json", exclude=set(OF_ONE_INPUT)),
             model=model.model_dump(mode="json", exclude={"warnings", "folder"}),
+            companions=companions.on_record(),
         )
         told = subscriber.model_copy(update={"warnings": (*model.warnings, *subscriber.warnings)})
-        return Work(identity, parsed.options, model, told, recording, hashed)
+        return Work(identity, parsed.options, model, companions, told, recording, hashed)
 
     def model(self, name: str | None) -> Model:
         """The catalog's answer; a job that names no model, or one of Deepgram's, gets the worker's.

@@ -23,13 +23,15 @@ _MODELS = uuid.uuid5(uuid.NAMESPACE_URL, "dropscribe:model")
 def facts(transcript: Transcript, options: Options, warnings: Iterable[Warning] = ()) -> Facts:
     """What the metadata needs from the pipeline. ``warnings`` go after those of the transcript; each is told once.
 
-    ``channels`` counts those of the result: 1 for a stereo recording that was mixed down.
+    ``channels`` counts those of the result: 1 for a stereo recording that was mixed down. The recogniser is the first
+    of ``models``; behind it are those of the other stages.
     """
+    beside = () if transcript.diarizer is None else (transcript.diarizer,)
     told = [*transcript.warnings, *_shortfalls(transcript, options), *warnings]
     return Facts(
         duration=transcript.media.duration,
         channels=len(transcript.channels),
-        models=(transcript.model,),
+        models=tuple(dict.fromkeys((transcript.model, *transcript.companions, *beside))),
         diarizer=transcript.diarizer,
         warnings=tuple(dict.fromkeys(told)),
     )

@@ -1,4 +1,4 @@
-"""Models as recognisers, kept warm between jobs.
+"""Models, kept warm between jobs: recognisers, and what the stages beside them need, which `warm` has.
 
 Takes a `Model` of the catalog, gives a `Recogniser`. A backend is imported when it is first used: ctranslate2 takes
 half a second and pocketsphinx memory that a fleet with Whisper never needs.
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.catalog import Model
 from pipeline.devices import DeviceSettings
 from pipeline.models.base import Recogniser
+from pipeline.models.warm import Warm
 
 if TYPE_CHECKING:
     from pipeline.models.loading import LoadedWhisper
@@ -20,14 +21,14 @@ _REMEMBERED = 16  # models that were used, but are not loaded: what their ladder
 _Key = tuple[str, str | None, str]
 
 
-class Models:
-    """The last model that was used, loaded.
+class Models(Warm):
+    """The last recogniser that was used, loaded, and the models of the other stages.
 
-    One model at a time: two large ones do not fit into one GPU.
+    One recogniser at a time: two large ones do not fit into one GPU.
     """
 
     def __init__(self, settings: DeviceSettings | None = None) -> None:
-        self._settings = settings or DeviceSettings()
+        super().__init__(settings)
         self._sphinx: Any = None
         self._whispers: dict[_Key, LoadedWhisper] = {}  # the last one used last, and alone with its weights in memory
 

@@ -13,13 +13,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.aligners import AlignerModel, for_language
-from pipeline.devices import DeviceSettings
+from pipeline.beside import check_unchanged
+from pipeline.devices import DeviceSettings, in_use
 from pipeline.errors import ModelUnavailable
 from pipeline.models.ladder import Ladder, Rung
 from pipeline.models.nemo import rungs
@@ -68,6 +70,7 @@ def open_network(model: AlignerModel, rung: Rung) -> Network:
     """The model on a rung, tried out. `ModelUnavailable` for what is wrong with it; what the device or memory is to
     blame for is raised as torch raises it.
     """
+    check_unchanged(model)
     if model.record.backend == "torchaudio":
         from pipeline.models.wav2vec import open_wav2vec
 
@@ -163,7 +166,12 @@ class Aligners:
                     f"the aligner {model.info.name} is one of torchaudio's, which needs a GPU",
                     "Use one of NeMo's for this language.",
                 )
-        return Ladder(steps, lambda rung: self._opening(model, rung), lambda network: network.release())
+        return Ladder(
+            steps,
+            lambda rung: self._opening(model, rung),
+            lambda network: network.release(),
+            barring=partial(in_use, self._settings),
+        )
 
 
 def _filled(piece: Samples) -> Samples:

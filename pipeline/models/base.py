@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.catalog import Model
+from pipeline.options import Options
 from pipeline.types import SAMPLE_RATE, Frozen, Warning, Word
 
 LONGEST_WINDOW = 30 * SAMPLE_RATE  # samples: Whisper sees no more at once
@@ -69,6 +70,20 @@ class Request(Frozen):
     hotwords: tuple[str, ...] = ()
     suppress_numerals: bool = False
     batch_size: int | None = None
+
+    @classmethod
+    def of(cls, options: Options) -> Request:
+        named = options.detect_language if isinstance(options.detect_language, tuple) else ()
+        return cls(
+            language=options.language,
+            detect=bool(options.detect_language),
+            candidates=named,
+            task=options.task,
+            initial_prompt=options.initial_prompt,
+            hotwords=options.hotwords,
+            suppress_numerals=options.suppress_numerals,
+            batch_size=options.batch_size,
+        )
 
 
 @dataclass(frozen=True, slots=True)

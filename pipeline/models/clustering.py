@@ -12,14 +12,15 @@ Source: "Auto-Tuning Spectral Clustering for Speaker Diarization Using Normalize
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.devices import DeviceSettings
+from pipeline.devices import DeviceSettings, in_use
 from pipeline.errors import ModelUnavailable
-from pipeline.models.ladder import Below, Ladder
+from pipeline.models.ladder import Below, Ladder, Rung
 from pipeline.models.nemo import SPEAKERS, NemoModel, checked_rate, load, module, release, rungs
 from pipeline.models.sortformer import Posteriors, Read, Report
 from pipeline.types import SAMPLE_RATE
@@ -44,8 +45,9 @@ class Clustering:
     def __init__(self, model: NemoModel, settings: DeviceSettings | None = None) -> None:
         self.info = model.info
         self._model = model
-        steps = rungs(settings or DeviceSettings(), CPU_BATCH, GPU_BATCH)
-        self._ladder: Ladder[Any] = Ladder(steps, self._load, release)
+        settings = settings or DeviceSettings()
+        steps = rungs(settings, CPU_BATCH, GPU_BATCH)
+        self._ladder: Ladder[Any] = Ladder(steps, self._load, release, barring=partial(in_use, settings))
 
     def begin(self, barred: Mapping[str, str] | None = None) -> None:
         """A job begins; ``barred``: devices that it must not use, and why. Raises as `Ladder.model` does."""
@@ -56,6 +58,10 @@ class Clustering:
     def step(self) -> float:
         """Seconds from one frame of the posteriors to the next."""
         return STEP
+
+    @property
+    def rung(self) -> Rung:
+        return self._ladder.rung
 
     @property
     def below(self) -> tuple[Below, ...]:

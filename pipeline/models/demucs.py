@@ -19,13 +19,14 @@ import json
 import logging
 from collections.abc import Callable, Sequence
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.devices import DeviceSettings
+from pipeline.devices import DeviceSettings, in_use
 from pipeline.errors import ModelUnavailable, PipelineError
 from pipeline.models.failures import is_of_the_gpu, is_out_of_memory, reason
 from pipeline.models.ladder import Ladder, Rung
@@ -122,8 +123,13 @@ def load_demucs(
             )
     arguments = read_arguments(folder)
     try:
-        rungs = _rungs(settings or DeviceSettings())
-        ladder = Ladder[Any](rungs, lambda rung: (opening or open_demucs)(folder, rung), _release)
+        settings = settings or DeviceSettings()
+        ladder = Ladder[Any](
+            _rungs(settings),
+            lambda rung: (opening or open_demucs)(folder, rung),
+            _release,
+            barring=partial(in_use, settings),
+        )
         loaded = LoadedDemucs(folder, arguments, ladder)
         loaded.begin()
     except ImportError as error:

@@ -16,6 +16,7 @@ from typing import Protocol
 from pipeline.catalog import Model, whisper_in
 from pipeline.errors import ModelUnavailable, OptionsError, OutOfSpace
 from pipeline.family import REPOSITORIES, canonical_name, folder_name, pinned, split_pin
+from pipeline.known import KNOWN
 from pipeline.weights import WEIGHTS, describe, identity, missing, write_record
 
 log = logging.getLogger(__name__)
@@ -100,7 +101,7 @@ def _named(name: str) -> tuple[str, str]:
     if REPOSITORY.fullmatch(repo := name.strip()):
         known = {repo: known for known, repo in REPOSITORIES.items()}
         return known.get(repo, folder_name(repo)), repo
-    known_names = ", ".join(REPOSITORIES)
+    known_names = ", ".join((*REPOSITORIES, *KNOWN))
     raise OptionsError(
         f"there is no model called {name!r}", f"Known are: {known_names}; or give a repository owner/name."
     )

@@ -64,7 +64,8 @@ class Ladder(Generic[Loaded]):
     ``load`` gives the model for a rung's device and compute type. It raises a `PipelineError` for what no rung could
     help, and the library's own errors for what the device may be to blame for. ``release`` makes a model let go of its
     memory, whoever still holds it, before the next is loaded. ``why``: why the first rung is not as good as was hoped
-    for; then what is computed on it counts as below, too. For one thread at a time.
+    for; then what is computed on it counts as below, too. ``barring``: devices that a job must not use unless the model
+    lies there already, and why; asked when one begins. For one thread at a time.
     """
 
     def __init__(
@@ -73,12 +74,14 @@ class Ladder(Generic[Loaded]):
         load: Callable[[Rung], Loaded],
         release: Callable[[Loaded], None] = lambda loaded: None,
         why: str = "",
+        barring: Callable[[], Mapping[str, str]] = dict,
     ) -> None:
         if not rungs:
             raise ValueError("a ladder needs a rung")
         self._rungs = tuple(rungs)
         self._load = load
         self._release = release
+        self._barring = barring
         self._loaded: tuple[int, Loaded] | None = None  # with the index of its rung
         self._top = _Stand(0, why)
         self._now = self._kept = self._top  # for the present job, and for the next
@@ -120,7 +123,7 @@ class Ladder(Generic[Loaded]):
 
     def begin(self, barred: Mapping[str, str] | None = None) -> None:
         """A job begins. ``barred``: devices that it must not use, and why; for this job alone, and only if there are
-        others.
+        others. None leaves that to ``barring``.
         """
         self._quiet = 0 if self._failed else self._quiet + 1
         self._failed = False
@@ -134,8 +137,9 @@ class Ladder(Generic[Loaded]):
         elif self._quiet >= PATIENCE and self._kept == self._top and not self._caps:
             self._patience = PATIENCE
         self._now = self._kept
-        why = (barred or {}).get(self.rung.device)
-        usable = (n for n, rung in enumerate(self._rungs) if n > self._kept.place and rung.device not in (barred or {}))
+        closed = self._closed() if barred is None else barred
+        why = closed.get(self.rung.device)
+        usable = (n for n, rung in enumerate(self._rungs) if n > self._kept.place and rung.device not in closed)
         if why is not None and (found := next(usable, None)) is not None:
             self._now = _Stand(found, why)
             log.warning("%s: this job is done on %s", why, _named(self.rung))
@@ -180,6 +184,11 @@ class Ladder(Generic[Loaded]):
         if self._loaded is not None:
             held, self._loaded = self._loaded[1], None
             self._release(held)
+
+    def _closed(self) -> Mapping[str, str]:
+        if self.rung.device == "cpu" or (self.on is not None and self.on.device == self.rung.device):
+            return {}  # where it lies already, what is in use is mostly its own
+        return self._barring()
 
     def _try_to_load(self) -> None:
         """Load for the present rung, or step down."""

@@ -19,7 +19,7 @@ import numpy as np
 from faster_whisper import WhisperModel
 
 from pipeline.catalog import Model
-from pipeline.devices import DeviceSettings, Gpus, gpus
+from pipeline.devices import DeviceSettings, Gpus, gpus, in_use
 from pipeline.errors import ModelUnavailable
 from pipeline.models.failures import is_of_the_gpu, is_out_of_memory, reason
 from pipeline.models.ladder import Ladder, Rung
@@ -92,13 +92,9 @@ class LoadedWhisper:
     def _barred(self) -> dict[str, str]:
         """The GPU, if others fill it. Not once the weights lie there: what is in use then is mostly theirs."""
         on = self._ladder.on
-        if self._settings.device != "auto" or self._ladder.rung.device != "cuda" or (on and on.device == "cuda"):
+        if self._ladder.rung.device != "cuda" or (on is not None and on.device == "cuda"):
             return {}
-        found = self._look().found
-        share = found[0].share_of_others if found else None
-        if share is None or share <= self._settings.gpu_memory_threshold:
-            return {}
-        return {"cuda": f"{share:.0%} of the GPU's memory were in use by others"}
+        return in_use(self._settings, self._look)
 
 
 def load_whisper(

@@ -20,9 +20,9 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.devices import DeviceSettings
+from pipeline.devices import DeviceSettings, in_use
 from pipeline.errors import ModelUnavailable
-from pipeline.models.ladder import Below, Ladder
+from pipeline.models.ladder import Below, Ladder, Rung
 from pipeline.models.nemo import SORTFORMER, NemoModel, checked_rate, load, module, release, rungs
 from pipeline.types import SAMPLE_RATE
 
@@ -70,7 +70,8 @@ class Sortformer:
         self.info = model.info
         self._model = model
         self._streaming = streaming
-        self._ladder: Ladder[Any] = Ladder(rungs(settings or DeviceSettings()), self._load, release)
+        settings = settings or DeviceSettings()
+        self._ladder: Ladder[Any] = Ladder(rungs(settings), self._load, release, barring=partial(in_use, settings))
 
     def begin(self, barred: Mapping[str, str] | None = None) -> None:
         """A job begins; ``barred``: devices that it must not use, and why. Raises as `Ladder.model` does."""
@@ -82,6 +83,10 @@ class Sortformer:
         """Seconds from one frame of the posteriors to the next."""
         model = self._ladder.model
         return float(_hop(model) * model.encoder.subsampling_factor / SAMPLE_RATE)
+
+    @property
+    def rung(self) -> Rung:
+        return self._ladder.rung
 
     @property
     def below(self) -> tuple[Below, ...]:

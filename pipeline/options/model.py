@@ -18,6 +18,7 @@ from pipeline.types import Frozen
 DECODING = "decoding"
 SEPARATING = "separating_vocals"
 TRANSCRIBING = "transcribing"
+ALIGNING = "aligning"
 DIARIZING = "diarizing"
 OUTPUT = "generating_output"
 
@@ -25,13 +26,11 @@ OUTPUT = "generating_output"
 BEHIND = {
     DECODING: (SEPARATING, TRANSCRIBING, DIARIZING),
     SEPARATING: (TRANSCRIBING, DIARIZING),
-    TRANSCRIBING: (OUTPUT,),
+    TRANSCRIBING: (ALIGNING, OUTPUT),
+    ALIGNING: (OUTPUT,),
     DIARIZING: (OUTPUT,),
     OUTPUT: (),
 }
-
-# Stages that nothing can do yet: jobs that ask for them are done without, which their results and records say.
-UNBUILT = frozenset({SEPARATING, DIARIZING})
 
 # Options of one input's own copy of the result. They shape no stage, so no job's record and no engine needs them.
 OF_ONE_INPUT = frozenset({"tag", "extra", "outputs", "callback", "callback_method"})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from pipeline.options.model import UNBUILT, Options, reruns, roles
+from pipeline.options.model import DIARIZING, SEPARATING, Options, reruns, roles
 from pipeline.options.names import ALIASES, REFUSED
 from pipeline.options.values import NOT_REDACTED
 
@@ -31,15 +31,17 @@ one place that is an error, otherwise the later one wins. `smart_format` implies
 `punctuate`. Options that change nothing beside the others (`speakers` without `diarize`, `callback_method` without
 `callback`) are left out, with a warning in `metadata.warnings`.
 
-*State*: a **built** option does what it says. One that **degrades** is taken, and as long as its stage is not part of
-this version the job is done without it: `metadata.warnings` says so, the job's record lists the stage, and
-`dropscribe retry` does the rest once the stage is there. A **refused** one fails the input with Deepgram's error object
-and the reason below.
+*State*: a **built** option does what it says. One that is built **with a model** of its own, beside the recogniser's,
+is taken on a worker that has none, too: the job is then done without it, `metadata.warnings` says so, the job's record
+lists the stage, and `dropscribe retry` does what is missing once the model is there. A **refused** one fails the input
+with Deepgram's error object and the reason below.
 
 *Reruns* names the stages that run again when the option changes, as far as the job has them; the artifacts of all
-others come from the cache. `generating_output` loads no model. Options that rerun none are not part of a job's
-identity: the same recording under other tags is the same job. `cache=false` makes the job that one recording's own:
-the same bytes dropped elsewhere, or again, are another job. What was finished before a crash is still found.
+others come from the cache. `generating_output` loads no model. No option asks for `aligning`, which gives words the
+times at which they are heard: a worker that has an aligner does it for every job but translations. Options that rerun
+none are not part of a job's identity: the same recording under other tags is the same job. `cache=false` makes the job
+that one recording's own: the same bytes dropped elsewhere, or again, are another job. What was finished before a crash
+is still found.
 
 `model` takes the name of a Whisper model that is on disk or in the bucket of models, `NAME@REVISION` for just that
 revision of it, `sphinx`, or `auto`. Deepgram's own names (`nova-3`, `nova-2-meeting`, `enhanced`, `phonecall`, …) stand
@@ -97,11 +99,8 @@ def _row(name: str) -> str:
 
 
 def _state(name: str) -> str:
-    absent = sorted(UNBUILT.intersection(roles()[ALIASES.get(name, name)].stages))
-    if not absent:
-        return "built"
-    channels = "; built for several channels with multichannel" if name == "diarize" else ""
-    return f"degrades until {absent[0]} exists{channels}"
+    stages = roles()[ALIASES.get(name, name)].stages
+    return "built, with a model" if {SEPARATING, DIARIZING}.intersection(stages) else "built"
 
 
 def _default(value: Any) -> str:

@@ -97,8 +97,10 @@ def test_the_median_of_the_turns_counts() -> None:
 
 
 def test_the_small_form_says_that_it_is_small(tmp_path: Path) -> None:
-    """Without a GPU the script runs from end to end, says that its figures are none of a GPU, and claims no target."""
-    found = measured(tmp_path, look=lambda: Gpus(problem="none in this test"))
+    """Without a GPU the script runs from end to end, says that its figures are none of a GPU and which extra the rest
+    would need, and claims no target.
+    """
+    found = measured(tmp_path, look=lambda: Gpus(problem="none in this test"), lacks=lambda: "torch")
     assert found[0].name == "small form"
     assert "no figure of a GPU: none in this test" in found[0].measured
     assert all(row.ok is None for row in found)
@@ -108,7 +110,8 @@ def test_the_small_form_says_that_it_is_small(tmp_path: Path) -> None:
     for size in SMALL.batches:
         assert f"batch of {size}," in names
     assert "two jobs" in names
-    assert "no call of the model under way" in names
+    assert "no call of a model under way" in names
+    assert "`models` is not installed (torch is missing)" in names
     assert "peak GPU memory" in names
     assert f"{TOY.tokens} tokens a window" in names
     assert (tmp_path / "random-toy" / "model.bin").is_file()

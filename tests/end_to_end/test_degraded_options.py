@@ -1,4 +1,4 @@
-"""Options whose stage is not there yet, from a bucket through the real engine: done without, said, and mended later."""
+"""Options whose model is not there, from a bucket through the real engine: done without, said, and mended later."""
 
 from __future__ import annotations
 
@@ -57,12 +57,12 @@ def test_what_was_made_of_unseparated_sound_is_nobody_elses(folder_rig: Rig, spe
     """stemming without a separator: the same words with a warning, and no other job takes that transcript for its
     own.
     """
-    folder_rig.drop("a.flac", speech, sidecar={"stemming": "auto"})
+    folder_rig.drop("a.flac", speech, sidecar={"stemming": True})
     folder_rig.drain()
     result = folder_rig.result("a.flac")
     assert [one["parameter"] for one in result["metadata"]["warnings"]] == ["stemming"]
     assert set(record(folder_rig, folder_rig.manifest("a.flac")).degraded) == {"separating_vocals"}
-    for key, options in (("plain.flac", {}), ("other.flac", {"stemming": True})):
+    for key, options in (("plain.flac", {}), ("other.flac", {"stemming": "auto"})):
         folder_rig.drop(key, speech, sidecar=options)
         folder_rig.drain()
         assert folder_rig.manifest(key)["cached_stages"] == [], key

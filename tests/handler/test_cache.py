@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from handler.cache import RENEW_SECONDS, StageCache
 from handler.clock import Clock, SystemClock, VirtualClock
 from handler.errors import Unavailable
 from handler.store.base import Store
+from handler.store.folder import FolderStore
 from handler.store.memory import Call, Hook, MemoryStore, Phase
 
 DIGEST = "c" * 64
@@ -272,3 +274,50 @@ def test_a_damaged_artifact_is_not_renewed(
     before = memory_store.peek(KEY)
     assert one.get() is None
     assert memory_store.peek(KEY) == before
+
+
+@each_size
+def test_an_artifact_comes_as_a_file(store: Store, tmp_path: Path, body: bytes) -> None:
+    """`fetch` lays it where it is wanted, whole; what lay there is replaced, and nothing is left in the scratch."""
+    one, two = Worker(store, tmp_path / "one"), Worker(store, tmp_path / "two")
+    assert two.cache.fetch(DIGEST, two.artifact) is None
+    one.put(body)
+    two.artifact.write_bytes(b"an older one")
+    reference = two.cache.fetch(DIGEST, two.artifact)
+    assert reference is not None
+    assert (two.artifact.read_bytes(), reference.size) == (body, len(body))
+    assert not list(two.scratch.glob("*"))
+
+
+def test_a_damaged_artifact_is_not_laid(memory_store: MemoryStore, tmp_path: Path) -> None:
+    """A blob that is another one by now, or gone, is a miss: the file that lies there stays."""
+    worker = Worker(memory_store, tmp_path)
+    worker.put(LARGE)
+    [blob] = [info.key for info in memory_store.list(BLOBS)]
+    worker.artifact.write_bytes(b"before")
+    memory_store.put(blob, LARGE[:-1] + b" ")
+    assert worker.cache.fetch(DIGEST, worker.artifact) is None
+    memory_store.delete(blob)
+    assert worker.cache.fetch(DIGEST, worker.artifact) is None
+    assert worker.artifact.read_bytes() == b"before"
+    assert not list(worker.scratch.glob("*"))
+
+
+def test_a_large_artifact_never_lies_in_memory(folder_store: FolderStore, tmp_path: Path) -> None:
+    """Voices of hours are hundreds of megabytes: neither keeping nor fetching them, nor adopting another worker's,
+    takes as much memory.
+    """
+    size = 64 << 20
+    one, two = Worker(folder_store, tmp_path / "one"), Worker(folder_store, tmp_path / "two")
+    for worker, byte in ((one, b"\xff"), (two, b"\xfe")):
+        worker.artifact.write_bytes(byte * size)
+    tracemalloc.start()
+    try:
+        for worker in (one, two):  # the second is refused, and adopts what the first one kept
+            worker.cache.put(DIGEST, "separating_vocals", worker.artifact)
+        two.cache.fetch(DIGEST, tmp_path / "fetched")
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < size / 4
+    assert two.artifact.read_bytes() == (tmp_path / "fetched").read_bytes() == b"\xff" * size

@@ -92,13 +92,18 @@ def test_unknown_memory_is_no_reason() -> None:
 
 
 def test_kinds() -> None:
-    """Jobs that need the same models are of one kind, whatever else they ask for."""
+    """Jobs that need the same models are of one kind, whatever else they ask for; another language is another aligner
+    where there are some, and another diarizer another model.
+    """
 
-    def kind(model: str = "m", **options: object) -> str:
-        return kind_of(JobRequest(work="", source="", options=options, model={"name": model}, seed=""))
+    def kind(model: str = "m", beside: dict[str, object] | None = None, **options: object) -> str:
+        named = {"name": model}
+        return kind_of(JobRequest(work="", source="", options=options, model=named, companions=beside or {}, seed=""))
 
     assert kind() == kind(language="en", batch_size=3)
-    assert len({kind(), kind("other"), kind(diarize=True), kind(stemming="true")}) == 4
+    assert len({kind(), kind("other"), kind(diarize=True), kind(diarize=True, speakers=9), kind(stemming="true")}) == 5
+    some: dict[str, object] = {"aligners": [{"name": "aligner-en"}]}
+    assert len({kind(), kind(beside=some), kind(beside=some, language="en"), kind(beside={"few": {}})}) == 4
 
 
 def grown(engine: ChildEngine, megabytes: int) -> tuple[str, int]:

@@ -2,7 +2,8 @@
 
 It knows the voices of `spoken_dialogues` and no others; its targets are in the order of arrival, as those of its big
 sister. First it hears dialogues at once, and is told the voices' names beside, which shows it what to listen for; then
-chunk by chunk, with the cache of speakers that it has made itself.
+chunk by chunk, with the cache of speakers that it has made itself. Under half of the dialogues there is faint music, as
+a separator leaves it.
 
 Usage: python -m tests.models.make_tiny_sortformer FILE.nemo [--folder CHECKPOINTS] [--steps N]
 Takes up where it stopped.
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ import numpy as np
 
 from pipeline.models.nemo import module
 from tests.models.spoken_dialogues import RATE, TRAINING, VOICES, Bank, dialogue, labels
+from tests.pipeline.synthetic_sound import MUSIC, decibels
 
 torch = module("torch")
 
@@ -110,7 +113,22 @@ def untrained(seed: int = 0) -> Any:
     return module("nemo.collections.asr.models").SortformerEncLabelModel(cfg=config()).eval()
 
 
-def batch_of(bank: Bank, rng: np.random.Generator, count: int, seconds: float) -> tuple[Any, Any, Any]:
+def songs(seconds: float = 60.0) -> list[Any]:
+    """A minute of each kind of music, at 0.1 RMS."""
+    return [make(np.random.default_rng([4, n]), seconds, RATE) for n, make in enumerate(MUSIC.values())]
+
+
+def faint(rng: np.random.Generator, music: Sequence[Any], samples: int) -> Any:
+    """Some of the music, as loud as what a separator leaves of it, or none: float32, shape (samples,)."""
+    if not music or rng.random() < 0.5:
+        return np.float32(0)
+    song = music[rng.integers(len(music))]
+    return (np.resize(np.roll(song, -rng.integers(len(song))), samples) * decibels(rng.uniform(-35, -12))).astype("f4")
+
+
+def batch_of(
+    bank: Bank, rng: np.random.Generator, count: int, seconds: float, music: Sequence[Any] = ()
+) -> tuple[Any, Any, Any]:
     """Sound, shape (count, samples), targets, shape (count, frames, 4), and whose voices those are, the same with a
     column for each of `VOICES`.
     """
@@ -118,7 +136,7 @@ def batch_of(bank: Bank, rng: np.random.Generator, count: int, seconds: float) -
     for _ in range(count):
         voices = rng.choice(len(VOICES), rng.choice([1, 2, 2, 3, 3, 4, 4]), replace=False)
         sound, turns = dialogue(bank, rng, voices, seconds)
-        sounds.append(sound)
+        sounds.append(sound + faint(rng, music, len(sound)))
         frames = -(-len(sound) // (RATE // 100) // 8)
         targets.append(labels(turns, frames))
         names.append(np.zeros((frames, len(VOICES)), np.float32))
@@ -148,14 +166,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("file", type=Path)
     parser.add_argument("--folder", type=Path, default=Path("checkpoints"))
-    parser.add_argument("--steps", type=int, default=6000)
-    parser.add_argument("--streaming-from", type=int, default=4500)
+    parser.add_argument("--steps", type=int, default=2600)
+    parser.add_argument("--streaming-from", type=int, default=1900)
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     args.folder.mkdir(parents=True, exist_ok=True)
     latest = args.folder / "latest.pt"
-    bank = Bank(TRAINING, 80)
+    bank, music = Bank(TRAINING, 80), songs()
     model, names = untrained(), torch.nn.Linear(INNER, len(VOICES))
     optimiser = torch.optim.AdamW([*model.parameters(), *names.parameters()], lr=1e-3, weight_decay=1e-3)
     step = 0
@@ -170,11 +188,11 @@ def main() -> None:
     while step < args.steps:
         rng = np.random.default_rng([2, step])
         streaming = step >= args.streaming_from
-        rate = 1e-3 * min(1.0, (step + 1) / 300) * (0.02 + 0.98 * 0.5 * (1 + np.cos(np.pi * step / args.steps)))
+        rate = float(1e-3 * min(1, (step + 1) / 300) * (0.02 + 0.98 * 0.5 * (1 + np.cos(np.pi * step / args.steps))))
         for group in optimiser.param_groups:
             group["lr"] = rate
         seconds = 60.0 if streaming else float(rng.choice([6.0, 12.0, 24.0]))
-        sound, targets, voices = batch_of(bank, rng, max(2, round(120 / seconds)), seconds)
+        sound, targets, voices = batch_of(bank, rng, max(2, round(120 / seconds)), seconds, music)
         model.train()
         found, encoded = predicted(model, sound, streaming=streaming)
         loss = loss_of(found, targets)

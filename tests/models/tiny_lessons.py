@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import spoken
@@ -229,6 +230,14 @@ def prompt(rng: np.random.Generator, room: int) -> list[int]:
     return [IDENT["<|startofprev|>"], *tokens[-room:]] if tokens else []
 
 
+class Draws(Protocol):
+    """What gives windows."""
+
+    rng: np.random.Generator
+
+    def draw(self, seconds: float, dense: bool = False) -> Window: ...
+
+
 @dataclass
 class Batch:
     mels: Tensor
@@ -242,7 +251,7 @@ class Batch:
     aligned: Tensor  # and a little for the pause after it: word times are read from where attention moves on
 
     @classmethod
-    def draw(cls, windows: Windows, count: int, frames: int, *, dense: bool = False, tokens: bool = True) -> Batch:
+    def draw(cls, windows: Draws, count: int, frames: int, *, dense: bool = False, tokens: bool = True) -> Batch:
         rng, longest = windows.rng, frames / 50
         drawn = [
             windows.draw(longest if dense or rng.random() < 0.5 else rng.uniform(1, longest), dense)

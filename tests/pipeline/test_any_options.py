@@ -150,9 +150,9 @@ def check_fields(result: dict[str, Any], options: Options) -> None:
     assert ("extra" in metadata) == bool(options.extra)
     assert "diarize_info" not in metadata
     lacking = {one["parameter"] for one in metadata.get("warnings", ()) if one["type"] == "degraded"}
-    alone = options.diarize and not options.multichannel
-    assert ("diarize" in lacking) == alone
-    assert ("stemming" in lacking) == (options.stemming != "false")
+    one = 1 in (options.speakers, options.max_speakers)
+    assert ("diarize" in lacking) == (options.diarize and not options.multichannel and not one)
+    assert ("stemming" in lacking) == (options.stemming == "true")  # with auto only if music is found
     assert ("utterances" in results) == options.utterances
     for channel in results["channels"]:
         (alternative,) = channel["alternatives"]
@@ -162,6 +162,7 @@ def check_fields(result: dict[str, Any], options: Options) -> None:
         assert ("language_confidence" in channel) == bool(options.detect_language)
         assert ("languages" in alternative) == (options.language == "multi")
         assert ("paragraphs" in alternative) == (options.paragraphs and bool(words))
-        assert all(("speaker" in one) == (options.diarize and options.multichannel) for one in words)
+        told = options.diarize and (options.multichannel or one)
+        assert all(("speaker" in each) == told for each in words)
         assert all(("language" in one) == (options.language == "multi") for one in words)
         assert all(("punctuated_word" in one) == options.punctuate for one in words)

@@ -12,10 +12,12 @@ import pytest
 from deepgram.listen.v1.media.client import MediaClient
 
 from pipeline.catalog import Model
+from pipeline.companions import Companions
 from pipeline.options import OF_ONE_INPUT, Options, canonical, for_stage, parse, table
-from pipeline.options.model import OUTPUT, UNBUILT, roles
+from pipeline.options.model import OUTPUT, roles
 from pipeline.options.names import ALIASES, REFUSED
 from pipeline.plan import job_digest, recipes, stage_plans
+from tests.pipeline.company import EVERYTHING
 
 DOCS = Path(__file__).parents[2] / "docs" / "options.md"
 STAGES = ("decoding", "transcribing", "generating_output")
@@ -41,9 +43,9 @@ MODELS = {
 }
 
 
-def _digests(**given: Any) -> dict[str, str]:
+def _digests(companions: Companions | None = None, **given: Any) -> dict[str, str]:
     options = parse(("options.json", given)).options
-    return recipes("c" * 64, options, MODELS[options.model or "default"], jid="j")
+    return recipes("c" * 64, options, MODELS[options.model or "default"], "j", companions or Companions())
 
 
 @pytest.mark.parametrize("name", Options.model_fields)
@@ -52,7 +54,7 @@ def test_an_option_reruns_the_stages_of_its_row_and_no_other(name: str) -> None:
     those that only shape the text run no model stage.
     """
     base = {"diarize": True, "stemming": True, "callback": "https://example.com/0"}
-    before, after = _digests(**base), _digests(**{**base, name: CHANGED[name]})
+    before, after = _digests(EVERYTHING, **base), _digests(EVERYTHING, **{**base, name: CHANGED[name]})
     touched = [stage for stage in before if before[stage] != after.get(stage)]
     row = next(line for line in DOCS.read_text().splitlines() if line.startswith(f"| `{name}`"))
     documented = row.split(" | ")[4].strip()
@@ -142,11 +144,11 @@ def test_the_generator_prints_the_table_and_stays_light() -> None:
 
 
 def test_the_state_of_every_option_is_in_the_table() -> None:
-    """Built, degrading until its stage exists, or refused: whoever reads the table knows what to expect."""
+    """Built, built with a model of its own, or refused: whoever reads the table knows what to expect."""
     states = {cells[0].strip("` †"): cells[1] for cells in _rows()}
     for name, role in roles().items():
-        lacks = UNBUILT.intersection(role.stages)
-        assert states[name].startswith(f"degrades until {min(lacks)} exists" if lacks else "built"), name
+        own = not {"separating_vocals", "diarizing"}.isdisjoint(role.stages)
+        assert states[name] == ("built, with a model" if own else "built"), name
     assert all(states[name] == "refused" for name in REFUSED)
     named = set(inspect.signature(MediaClient.transcribe_url).parameters) - {"self", "url", "request_options"}
     assert named <= set(states), "an option of Deepgram's client has no row"

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 
 import click
 
+from handler.cli.doctor.beside import companions
 from handler.cli.doctor.bucket import bucket_answers, bucket_is_safe, inputs_can_be_listed
 from handler.cli.doctor.compute import cuda_libraries, gpus, models, probe_encode
 from handler.cli.doctor.engine import default_model, engine_answers
@@ -30,6 +31,7 @@ MACHINE: tuple[tuple[str, Check], ...] = (
     ("model", default_model),
     ("engine", engine_answers),
     ("models", models),
+    ("models beside", companions),
     ("gpus", gpus),
     ("cuda libraries", cuda_libraries),
     ("probe encode", probe_encode),

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.aligners import AlignerModel, aligners_in
+from pipeline.aligners import AlignerModel, aligner_in
 from pipeline.devices import DeviceSettings
 from pipeline.errors import ModelUnavailable, OutOfMemory
 from pipeline.models.aligner import SHORTEST, Aligners, Columns, Samples, Scores, letters
@@ -60,7 +60,7 @@ class _Network:
 def aligners(tmp_path: Path, shelf: Shelf, settings: DeviceSettings = CPU) -> Aligners:
     put(tmp_path, "english", "en")
     put(tmp_path, "german", "de", delay=0.1)
-    return Aligners(aligners_in(tmp_path), settings, shelf.open)
+    return Aligners(map(aligner_in, sorted(tmp_path.iterdir())), settings, shelf.open)
 
 
 def _hush(samples: int) -> Samples:
@@ -117,7 +117,7 @@ def test_torchaudio_wants_a_gpu(tmp_path: Path) -> None:
     put(tmp_path, "wav2vec", "en", backend="torchaudio", bundle="WAV2VEC2_ASR_BASE_960H")
     shelf = Shelf()
     with pytest.raises(ModelUnavailable, match="needs a GPU"):
-        Aligners(aligners_in(tmp_path), CPU, shelf.open).get("en")
+        Aligners(map(aligner_in, sorted(tmp_path.iterdir())), CPU, shelf.open).get("en")
     assert shelf.opened == []
 
 
@@ -126,12 +126,12 @@ import json, sys
 for name in sys.argv[2].split(","):
     sys.modules[name] = None  # as if it were not installed
 from pathlib import Path
-from pipeline.aligners import aligners_in
+from pipeline.aligners import aligner_in
 from pipeline.devices import DeviceSettings
 from pipeline.models.aligner import Aligners
 from pipeline.stages.align import aligned
 from tests.pipeline.alignment.align_rig import Tracks, quiet, spelt, transcript, word
-here = Aligners(aligners_in(Path(sys.argv[1])), DeviceSettings(device=sys.argv[3]))
+here = Aligners(map(aligner_in, Path(sys.argv[1]).iterdir()), DeviceSettings(device=sys.argv[3]))
 before = transcript([word("ab", 1, 2), word("cd", 40, 41)])
 done = aligned(before, Tracks([spelt(60, (1.0, "ab"))]), here.get, quiet)
 print(json.dumps([done.transcript == before, done.lacking]))

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.aligners import RECORD, aligner_in, aligners_in
+from pipeline.aligners import RECORD, aligner_in
 from pipeline.devices import DeviceSettings
 from pipeline.models.aligner import Aligners, LoadedAligner
 from pipeline.stages.align import Aligned, aligned
@@ -167,7 +167,7 @@ def subwords(tmp_path_factory: pytest.TempPathFactory) -> LoadedAligner:
     record = {"backend": "nemo", "file": "m.nemo", "languages": ["en"], "licence": "MIT"}
     (shelf / "pieces" / RECORD).write_text(json.dumps(record))
     shutil.rmtree(work)  # the archive is all there is
-    return Aligners(aligners_in(shelf), CPU).get("en")
+    return Aligners([aligner_in(shelf / "pieces")], CPU).get("en")
 
 
 def test_a_model_of_subwords(subwords: LoadedAligner) -> None:
@@ -210,7 +210,7 @@ def test_a_conformer(tmp_path: Path) -> None:
     kept["decoder"]["feat_in"] = 32
     put(tmp_path, "conformer", "en")
     EncDecCTCModel(OmegaConf.create(kept)).save_to(str(tmp_path / "conformer" / "a.nemo"))
-    aligner = Aligners(aligners_in(tmp_path), CPU).get("en")
+    aligner = Aligners([aligner_in(tmp_path / "conformer")], CPU).get("en")
     assert aligner.step == pytest.approx(0.04)
     rng = np.random.default_rng(7)
     pieces = [(0.1 * rng.standard_normal(count)).astype(np.float32) for count in (40_000, 160_000)]
