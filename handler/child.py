@@ -104,11 +104,6 @@ class ChildEngine:
     def run(
         self, request: JobRequest, *, time_limit: Callable[[float | None], float], poll: float
     ) -> Iterator[Event | None]:
-        return self._job(request, time_limit, poll)
-
-    def _job(
-        self, request: JobRequest, time_limit: Callable[[float | None], float], poll: float
-    ) -> Iterator[Event | None]:
         resident = 0
         events = self._answers(request, time_limit, poll)
         try:

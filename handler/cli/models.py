@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,20 +10,22 @@ import click
 
 from handler.cli.runtime import Runtime, standard, start_log
 from handler.cli.screen import cell, note, progress_bars, show, size, table, write_json
+from handler.clock import Clock
 from handler.errors import NotFound, Usage
 from handler.models.hub import convert, fetch
 from handler.models.library import mirror_of
 from handler.models.mirror import Mirror
+from handler.models.places import NAME
 from handler.models.push import push, push_into_folder, to_push
 from handler.models.survey import Entry, survey
 from handler.settings import Settings, load_settings
+from handler.store.base import Store
 from pipeline.catalog import HUB, Model, canonical_name, resolve, whisper_in
 from pipeline.errors import ModelUnavailable
 from pipeline.family import pinned, short, split_pin
 from pipeline.shelf import is_bucket, source_folder
 
 TYPES = ("int8", "int8_float16", "int8_float32", "int8_bfloat16", "int16", "float16", "bfloat16", "float32")
-_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,120}")
 
 
 @click.group("models")
@@ -114,7 +115,7 @@ def push_(runtime: Runtime, name: str, destination: str, as_json: bool) -> None:
     if model.folder is None:
         raise Usage(f"{model.name} comes with its package: every worker has it", "Push a Whisper model.")
     folder, kept = Path(model.folder), canonical_name(model.name)
-    if not _NAME.fullmatch(kept):
+    if not NAME.fullmatch(kept):
         raise Usage(f"{short(kept)} cannot be a model's name in a bucket", "Rename its folder: letters, digits, - _ .")
     record = to_push(folder)
     with _bar(f"Pushing {kept}", sum(record.files.values())) as sent:
@@ -176,7 +177,7 @@ def _converted(name: str, source: str | None, quantization: str, called: str | N
         raise Usage("--convert takes a repository of the hub, or a folder's path", "Leave --from out.")
     bare, _ = split_pin(name)
     kept = canonical_name(called or (Path(bare).absolute().name if Path(bare).is_dir() else bare))
-    if not _NAME.fullmatch(kept):
+    if not NAME.fullmatch(kept):
         raise Usage(f"{short(kept)} cannot be a model's name", "Give it one with --as.")
     given = str(Path(name).absolute()) if Path(name).is_dir() else name
     convert(given, settings.home, quantization, kept)
@@ -190,10 +191,10 @@ def _mirror(
     told: Callable[[int], None] = lambda count: None,
     folder: Path | None = None,
 ) -> Mirror:
-    def opened(url: str, clock: object) -> object:
-        return runtime.store(url, runtime.clock, settings)
+    def opened(url: str, clock: Clock) -> Store:
+        return runtime.store(url, clock, settings)
 
-    return mirror_of(url, settings, runtime.clock, told=told, opened=opened, folder=folder)  # type: ignore[arg-type]
+    return mirror_of(url, settings, runtime.clock, told=told, opened=opened, folder=folder)
 
 
 @contextmanager

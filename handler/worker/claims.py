@@ -137,14 +137,19 @@ class Claims:
         return told
 
     def _settled_meanwhile(self, lease: Lease) -> bool:
-        """Whether somebody saw this input to its end between our look at its marker and the claim: then the job is let
-        go of. A new record needs no such look.
+        """Whether every input of the job was seen to its end already: between our look at its marker and the claim, or
+        under other options since the job's last attempt. Then the job is let go of. Otherwise such inputs do not wait
+        for it any more: they have their results. A new record needs no such look.
         """
-        waiting = lease.record.subscribers
-        if lease.created or len(waiting) > 1 or not self._intake.settled(waiting[0].sid):
+        if lease.created:
             return False
-        lease.cancel({waiting[0].sid})
-        return True
+        waiting = {subscriber.sid for subscriber in lease.record.subscribers}
+        settled = {sid for sid in waiting if self._intake.settled(sid)}
+        if settled == waiting:
+            return lease.cancel(settled).state == "cancelled"
+        if settled:
+            lease.leave_out(settled)
+        return False
 
     def _run(self, lease: Lease, noticed: Noticed, work: Work, errand: Errand) -> bool:
         log.info("%s: job %s, attempt %d", noticed.subscriber.key, lease.record.jid[:16], lease.record.attempts + 1)
