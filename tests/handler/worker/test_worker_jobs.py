@@ -9,7 +9,9 @@ from worker_rig import Rig, at, check_right, drain, heard, text_of
 
 from handler.fakes import OwnedClock, ScriptedEngine
 from handler.job import MAX_SUBSCRIBERS
+from handler.settled import settle
 from handler.store.memory import Call, MemoryStore
+from handler.types import SettledMarker
 from handler.worker import Worker
 from pipeline.errors import EngineFailure, ErrorDetail, NoAudio
 from pipeline.plan import GENERATING_OUTPUT, TRANSCRIBING
@@ -172,6 +174,35 @@ def test_a_settled_input_keeps_its_result(rig: Rig, clock: OwnedClock, failures:
     assert [rig.body(f"{folder}/a.wav.json") for folder in ("results", "progress")] == kept
     check_right(rig, "a.wav", SPEECH)
     assert rig.settled("b.wav") == ("failed" if failures else "completed")
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_a_cancelled_input_whose_manifest_was_written_over(
+    rig: Rig, bucket: MemoryStore, clock: OwnedClock, alone: bool
+) -> None:
+    """An attempt that began before a cancel may write its progress after it: whoever takes the job up says once more
+    that the input is cancelled, before it forgets about it.
+    """
+    rig.drop("a.wav", SPEECH)
+    rig.worker(ScriptedEngine(failures=[TRANSIENT])).sweep()
+    clock.advance(100)
+    candidate = rig.candidate("a.wav")
+
+    def hook(call: Call, phase: str) -> None:
+        if (call.method, phase) == ("put", "before") and call.key.startswith(".dropscribe/v1/jobs/"):
+            settle(rig.store, rig.layout, clock, marker)  # its manifest says that it is queued
+
+    marker = SettledMarker(
+        key="a.wav", sid=candidate.sid, outcome="cancelled", job_id="", settled_at="2026-01-01T00:00:00Z"
+    )
+    if not alone:
+        rig.drop("b.wav", SPEECH)
+    rig.worker(store=bucket.client(hook)).inputs.handle(candidate if alone else rig.candidate("b.wav"))
+    if not alone:
+        check_right(rig, "b.wav", SPEECH)
+    assert rig.json("progress/a.wav.json")["status"] == "cancelled"
+    assert rig.settled("a.wav") == "cancelled"
+    assert rig.body("results/a.wav.json") is None
 
 
 def test_who_joins_a_job_that_is_let_go_of(rig: Rig, bucket: MemoryStore, clock: OwnedClock) -> None:
