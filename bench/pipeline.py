@@ -26,7 +26,7 @@ from pathlib import Path
 from bench.engine import Engine, job
 from bench.shapes import SHAPES, folder_of
 from bench.sides import SIDES, Side
-from bench.speech import TINY, write_clips, write_speech
+from bench.speech import TINY, write_clips, write_speech, write_windows
 from bench.table import Row, show
 from pipeline.catalog import Model, resolve
 from pipeline.types import SAMPLE_RATE
@@ -69,7 +69,8 @@ def measured(plan: Plan) -> list[Row]:
         hour = write_speech(scratch / "hour.wav", plan.minutes * 60)
         shaped = folder_of(SHAPES[plan.shape], scratch)
         tokens = SHAPES[plan.shape].tokens
-        short = write_speech(scratch / "short.wav", plan.shaped * 45)
+        # Nearly full ones: in a window of a few seconds the text of random weights is more than anybody can say.
+        short = write_windows(scratch / "short.wav", plan.shaped + 2)
         parts: tuple[Callable[[], list[Row]], ...] = (
             lambda: [Row("weights", f"{label}; “{plan.shape}”: random, of that size, {tokens} tokens a window")],
             lambda: _speed(_spoken(plan.minutes), folder, hour, plan),

@@ -25,13 +25,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.engine import ROOT, process_mb
+from bench.speech import LANGUAGE
 
 if TYPE_CHECKING:
     from pipeline.catalog import Model
     from pipeline.models.base import Recogniser
 
 SIDES = ("ours", "batched", "ungated", "sequential")
-LANGUAGE = "en"
 
 
 class Side:

@@ -34,6 +34,7 @@ log = logging.getLogger(__name__)
 _EVENT: TypeAdapter[Event] = TypeAdapter(Event)
 _TAIL_LINES = 20  # of the child's stderr, for the message when it dies
 _GRACE_SECONDS = 2.0
+_LAST_WORDS_SECONDS = 2.0  # to read what a dead child wrote, should something else keep its stderr open
 _PACKAGES = str(Path(pipeline.__file__).parents[1])
 
 # The child sees these variables and no others: no AWS_*, no tokens, no proxies that may carry a password.
@@ -95,6 +96,7 @@ class ChildEngine:
         self._process: subprocess.Popen[bytes] | None = None
         self._events: queue.Queue[bytes | None] = queue.Queue()
         self._tail: collections.deque[str] = collections.deque(maxlen=_TAIL_LINES)
+        self._log: threading.Thread | None = None
 
     @property
     def pid(self) -> int | None:
@@ -103,11 +105,6 @@ class ChildEngine:
 
     def run(
         self, request: JobRequest, *, time_limit: Callable[[float | None], float], poll: float
-    ) -> Iterator[Event | None]:
-        return self._job(request, time_limit, poll)
-
-    def _job(
-        self, request: JobRequest, time_limit: Callable[[float | None], float], poll: float
     ) -> Iterator[Event | None]:
         resident = 0
         events = self._answers(request, time_limit, poll)
@@ -230,7 +227,10 @@ class ChildEngine:
         finally:
             os.close(write_fd)
         threading.Thread(target=_pump, args=(read_fd, self._events), name="engine events", daemon=True).start()
-        threading.Thread(target=_drain, args=(self._process.stderr, self._tail), name="engine log", daemon=True).start()
+        self._log = threading.Thread(
+            target=_drain, args=(self._process.stderr, self._tail), name="engine log", daemon=True
+        )
+        self._log.start()
 
     def _next(self, poll: float) -> Event | None:
         try:
@@ -247,6 +247,8 @@ class ChildEngine:
     def _death(self) -> str:
         assert self._process is not None
         code = self._process.wait()
+        if self._log is not None:
+            self._log.join(_LAST_WORDS_SECONDS)  # what it said last may be on its way yet
         how = f"by signal {signal.Signals(-code).name}" if code < 0 else f"with exit status {code}"
         reason = " (out of memory?)" if code == -signal.SIGKILL else ""
         return f"the engine ended {how}{reason}: {self._last_words()}"

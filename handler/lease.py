@@ -151,6 +151,12 @@ class Lease:
             self._lost = self._lost or record.state == "cancelled"
             return record
 
+    def leave_out(self, settled: Set[str]) -> JobRecord:
+        """The inputs ``settled`` (sids) are done with: nothing is published for them when the job ends. `LeaseLost`."""
+        return self._swap(
+            lambda record: {"subscribers": tuple(one for one in record.subscribers if one.sid not in settled)}
+        )
+
     def release(self, wait: float = 0.0) -> JobRecord:
         """Give the job back without charging an attempt, to be claimed again after ``wait`` seconds. `LeaseLost`."""
         return self._swap(lambda record: {"state": "waiting", "not_before": self.store_time() + wait if wait else None})

@@ -97,9 +97,10 @@ def identity(folder: Path) -> tuple[str, str]:
     """The revision, a digest of who the weights are, and the version that people are shown. OSError."""
     stamps = _stamps(folder)
     record = _believed(folder, stamps)
-    commit = record.commit if record is not None else ""
-    revision = commit or _digest_of(folder, stamps)
-    return revision, version_of(revision, commit)
+    if record is None or not (record.commit or record.sha256):  # a record of format 1 may have neither
+        revision = _digest_of(folder, stamps)
+        return revision, version_of(revision, "")
+    return record.revision, version_of(record.revision, record.commit)
 
 
 def version_of(revision: str, commit: str) -> str:

@@ -27,7 +27,7 @@ from tests.s3_place import Place, given_place, made_place
 
 _MODELS = Path(__file__).parent / "models"
 _HEAVY = ("torch", "demucs", "nemo")
-_TOLD = pytest.StashKey[dict[str, list[str]]]()
+_TOLD = "told"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -125,16 +125,18 @@ def long(request: pytest.FixtureRequest) -> bool:
 def tell(request: pytest.FixtureRequest) -> Callable[[str], None]:
     """Print a line at the end of the run: of the proof, or of the server with ``--s3``."""
     section = "the server" if "server" in request.keywords else "the proof"
-    told = request.config.stash.setdefault(_TOLD, {}).setdefault(section, [])
-    return told.append
+    return lambda line: request.node.user_properties.append((_TOLD, (section, line)))
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    for section, lines in config.stash.get(_TOLD, {}).items():
+    """From the reports, which also the processes of a divided run send."""
+    reports = [report for kind in ("passed", "failed") for report in terminalreporter.getreports(kind)]
+    told = [tuple(line) for report in reports for name, line in report.user_properties if name == _TOLD]
+    for section in dict.fromkeys(section for section, _ in told):
         if section == "the server" and not config.getoption("--s3"):
             continue
         terminalreporter.section(section)
-        for line in lines:
+        for line in dict.fromkeys(line for place, line in told if place == section):
             terminalreporter.line(line)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -12,15 +11,18 @@ import click
 
 from handler.cli.runtime import Runtime, standard, start_log
 from handler.cli.screen import cell, note, progress_bars, show, size, table, write_json
+from handler.clock import Clock
 from handler.errors import NotFound, Usage
 from handler.models.entry import Entry
 from handler.models.hub import convert, fetch
 from handler.models.library import mirror_of
 from handler.models.mirror import Mirror
+from handler.models.places import NAME
 from handler.models.push import beside_called, parcel, push, push_into_folder
 from handler.models.survey import survey
 from handler.models.wares import COMPANIONS, WHISPERS, AnyRecord, Wares
 from handler.settings import Settings, load_settings
+from handler.store.base import Store
 from pipeline.aligners import AlignerModel
 from pipeline.beside import Companion, look
 from pipeline.catalog import HUB, canonical_name, resolve, whisper_in
@@ -30,7 +32,6 @@ from pipeline.known import known_name
 from pipeline.shelf import is_bucket, source_folder
 
 TYPES = ("int8", "int8_float16", "int8_float32", "int8_bfloat16", "int16", "float16", "bfloat16", "float32")
-_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,120}")
 
 
 @click.group("models")
@@ -212,7 +213,7 @@ def _converted(name: str, source: str | None, quantization: str, called: str | N
         raise Usage("--convert takes a repository of the hub, or a folder's path", "Leave --from out.")
     bare, _ = split_pin(name)
     kept = canonical_name(called or (Path(bare).absolute().name if Path(bare).is_dir() else bare))
-    if not _NAME.fullmatch(kept):
+    if not NAME.fullmatch(kept):
         raise Usage(f"{short(kept)} cannot be a model's name", "Give it one with --as.")
     given = str(Path(name).absolute()) if Path(name).is_dir() else name
     convert(given, settings.home, quantization, kept)
@@ -227,10 +228,10 @@ def _mirror(
     folder: Path | None = None,
     wares: Wares = WHISPERS,
 ) -> Mirror:
-    def opened(url: str, clock: object) -> object:
-        return runtime.store(url, runtime.clock, settings)
+    def opened(url: str, clock: Clock) -> Store:
+        return runtime.store(url, clock, settings)
 
-    return mirror_of(url, settings, runtime.clock, told=told, opened=opened, folder=folder, wares=wares)  # type: ignore[arg-type]
+    return mirror_of(url, settings, runtime.clock, told=told, opened=opened, folder=folder, wares=wares)
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from types import FrameType
 
 import click
 from rich.progress import Progress as Bars
+from rich.progress import TaskID
 from rich.text import Text
 
 from handler.cli.bucket import given_options
@@ -193,20 +194,32 @@ def _request(
     )
 
 
-class _View:
-    """The one progress bar. The stages take turns in it."""
+class StageBars:
+    """A progress bar for each stage, as several may be under way; the first one's is there before the stages are."""
 
     def __init__(self, bars: Bars, model: str) -> None:
         self._bars = bars
-        self._task = bars.add_task(f"Starting {model}", total=100.0, note="")
+        self._first = bars.add_task(f"Starting {model}", total=100.0, note="")
+        self._tasks: dict[str, TaskID] = {}
 
     def show(self, event: Event | None) -> None:
-        if isinstance(event, Media):
-            self._bars.update(self._task, description="Decoding")
-        if isinstance(event, Progress):
+        if isinstance(event, Media) and not self._tasks:
+            self._bars.update(self._first, description="Decoding")
+        elif isinstance(event, Progress):
             note = f"{event.done:.0f} s of {event.total:.0f} s" if event.done is not None and event.total else ""
-            words = event.stage.replace("_", " ").capitalize()
-            self._bars.update(self._task, description=words, completed=event.percent, note=note)
+            self._bars.update(self._task(event.stage), completed=event.percent, note=note)
+        elif isinstance(event, StageDone) and event.artifact:
+            self._bars.update(self._task(event.stage), completed=100.0)
+
+    def _task(self, stage: str) -> TaskID:
+        if stage not in self._tasks:
+            words = stage.replace("_", " ").capitalize()
+            if self._tasks:
+                self._tasks[stage] = self._bars.add_task(words, total=100.0, note="")
+            else:
+                self._tasks[stage] = self._first
+                self._bars.update(self._first, description=words)
+        return self._tasks[stage]
 
 
 def _drive(request: JobRequest, settings: Settings, runtime: Runtime, clock: Clock) -> Facts:
@@ -215,7 +228,7 @@ def _drive(request: JobRequest, settings: Settings, runtime: Runtime, clock: Clo
 
     try:
         with progress_bars() as bars:
-            view = _View(bars, str(request.model["name"]))
+            view = StageBars(bars, str(request.model["name"]))
             events = engine.run(request, time_limit=settings.time_limit, poll=settings.poll_seconds)
             with contextlib.closing(events):  # type: ignore[type-var]
                 for event in events:

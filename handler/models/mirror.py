@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import re
 import shutil
 import threading
 from collections.abc import Callable, Sequence
@@ -18,7 +17,7 @@ from pathlib import Path
 from handler.clock import Clock
 from handler.errors import Changed, NotFound, Unavailable
 from handler.models.parts import PART, THREADS, Parts, download
-from handler.models.places import PARTIAL, held, holds, mean, place_of, put_in_place, sizes
+from handler.models.places import NAME, PARTIAL, held, holds, mean, place_of, put_in_place, sizes
 from handler.models.wares import WHISPERS, AnyRecord, Wares
 from handler.store.base import GivesRanges
 from pipeline.errors import ModelUnavailable, OutOfSpace
@@ -26,7 +25,6 @@ from pipeline.family import order, pinned
 
 log = logging.getLogger(__name__)
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,120}")
 _SLACK = 64 << 20  # bytes that a disk must have free beside the model
 _ABSENT_SECONDS = 60.0  # for which a model that is not there is not asked for again: recordings may name any
 _ABSENT = 1000  # such names that are remembered
@@ -61,7 +59,7 @@ class Mirror:
         self._names: tuple[str, ...] | None = None
         self._brought: dict[str, Path] = {}
         self._absent: dict[str, float] = {}  # names to this machine's monotonic seconds
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # held while a model is brought
 
     # ── what there is ────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -83,7 +81,7 @@ class Mirror:
         found = set()
         for info in self._store.list(""):
             name, slash, file = info.key.partition("/")
-            if slash and file == self._wares.record and _NAME.fullmatch(name):
+            if slash and file == self._wares.record and NAME.fullmatch(name):
                 found.add(name)
         return sorted(found)
 
@@ -91,7 +89,7 @@ class Mirror:
         """Whether the bucket has that model, or had it when it was brought here and does not answer now."""
         if name in self._brought or name in (self._names or ()):
             return True
-        if not _NAME.fullmatch(name):
+        if not NAME.fullmatch(name):
             return False
         now = self._clock.monotonic()
         if now - self._absent.get(name, -_ABSENT_SECONDS) < _ABSENT_SECONDS:
@@ -127,16 +125,23 @@ class Mirror:
 
     def bring(self, name: str, pin: str | None) -> Path:
         """See `pipeline.shelf.Remote`. The folder of that revision: a later one gets another folder."""
-        with self._lock:
-            place = self._brought.get(name)
-            if place is None or not self._wares.whole(place):
-                place = self._brought[name] = self._current(name)
+        place = self._at_hand(name)
+        if place is None:
+            with self._lock:
+                place = self._at_hand(name)  # brought by another thread meanwhile
+                if place is None:
+                    place = self._brought[name] = self._current(name)
         if pin is not None and not (now := self._wares.revision(place)).startswith(pin):
             raise ModelUnavailable(
                 f"{self._store.url} has the model {name} at the revision {now[:12]}, not {pin}",
                 f"Ask for {pinned(name, now[:12])}, or push the other one.",
             )
         return place
+
+    def _at_hand(self, name: str) -> Path | None:
+        """Where it was brought to. Without the lock: whoever has its model does not wait while another one comes."""
+        place = self._brought.get(name)
+        return None if place is None or not self._wares.whole(place) else place
 
     def pull(self, name: str) -> Path:
         """The model as it is in the bucket now, from now on what its name means here. `ModelUnavailable`,
@@ -220,7 +225,7 @@ class Mirror:
             if info.size != record.files[file]:
                 raise self._other(url, name, f"has {info.size:,} bytes instead of {record.files[file]:,}")
             while True:
-                resumed = info.size > 0 and download(
+                resumed = download(
                     self._store,
                     info,
                     path,
@@ -230,8 +235,6 @@ class Mirror:
                     part=self._part,
                     threads=self._threads,
                 )
-                if info.size == 0:
-                    path.touch()
                 if _sha256(path) == record.sha256[file]:
                     return
                 Parts(path, info.size, self._part).forget()

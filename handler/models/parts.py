@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from pathlib import Path
 
@@ -73,8 +73,8 @@ def download(
     disk. What came until then stays, for the next try.
     """
     parts = Parts(path, info.size, part)
-    resumed = len(parts.missing) * part < info.size
-    told(info.size - sum(last - first for first, last in parts.missing))
+    lacking = sum(last - first for first, last in parts.missing)
+    told(info.size - lacking)
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     over, turn = threading.Event(), threading.Lock()
 
@@ -85,30 +85,40 @@ def download(
             check()
             told(count)
 
+    def fetch(first: int, last: int) -> None:
+        _fetch(store, info, fd, first, last, clock, arrived)
+        parts.done(first)
+
     try:
         os.ftruncate(fd, info.size)
-
-        def fetch(first: int, last: int) -> None:
-            try:
-                _fetch(store, info, fd, first, last, clock, arrived)
-                parts.done(first)
-            except BaseException:
-                over.set()
-                raise
-
-        with ThreadPoolExecutor(threads, "model") as pool:
-            futures = [pool.submit(fetch, first, last) for first, last in parts.missing]
-            try:
-                wait(futures, return_when=FIRST_EXCEPTION)
-            except BaseException:
-                over.set()
-                raise
-        errors = [error for future in futures if (error := future.exception()) is not None]
-        for error in sorted(errors, key=lambda error: isinstance(error, Ended)):
-            raise error
+        _fetch_all(fetch, parts.missing, threads, over)
     finally:
         os.close(fd)
-    return resumed
+    return lacking < info.size
+
+
+def _fetch_all(
+    fetch: Callable[[int, int], None], missing: Sequence[tuple[int, int]], threads: int, over: threading.Event
+) -> None:
+    """All of them, several at once. The first error is raised when all have ended; ``over`` is set meanwhile."""
+
+    def one(first: int, last: int) -> None:
+        try:
+            fetch(first, last)
+        except BaseException:
+            over.set()
+            raise
+
+    with ThreadPoolExecutor(threads, "model") as pool:
+        futures = [pool.submit(one, first, last) for first, last in missing]
+        try:
+            wait(futures, return_when=FIRST_EXCEPTION)
+        except BaseException:
+            over.set()
+            raise
+    errors = [error for future in futures if (error := future.exception()) is not None]
+    for error in sorted(errors, key=lambda error: isinstance(error, Ended)):
+        raise error
 
 
 def _fetch(

@@ -10,12 +10,14 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from handler.clock import Clock
 from handler.models.wares import WHISPERS, AnyRecord, Wares
 
+NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,120}")  # of a model in a bucket: it becomes keys, and folders here
 PARTIAL = ".partial"
 _SHOWN = 16  # digits of a revision in a folder's name
 _WAIT_SECONDS = 0.2

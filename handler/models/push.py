@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 from handler.clock import Clock
 from handler.errors import CannotWrite, NotFound, Usage
-from handler.models.places import PARTIAL, held, holds, mean, place_of, put_in_place
+from handler.models.places import NAME, PARTIAL, held, holds, mean, place_of, put_in_place
 from handler.models.wares import COMPANIONS, WHISPERS, AnyRecord, Wares
 from handler.store.base import KeepsMetadata, Store
 from handler.store.files import CHUNK, receive
@@ -31,7 +30,6 @@ from pipeline.family import short
 from pipeline.known import known_name
 from pipeline.weights import Record, damage, described
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,120}")
 _AT = 16  # digits of a revision that name its files' folder in a bucket
 
 
@@ -100,7 +98,7 @@ def beside_called(name: str, models: str | None, home: Path) -> Companion | Alig
 
 
 def _checked(name: str) -> str:
-    if not _NAME.fullmatch(name):
+    if not NAME.fullmatch(name):
         raise Usage(f"{short(name)} cannot be a model's name in a bucket", "Rename its folder: letters, digits, - _ .")
     return name
 

@@ -137,14 +137,21 @@ class Claims:
         return told
 
     def _settled_meanwhile(self, lease: Lease) -> bool:
-        """Whether somebody saw this input to its end between our look at its marker and the claim: then the job is let
-        go of. A new record needs no such look.
+        """Whether every input of the job was seen to its end already: between our look at its marker and the claim, or
+        under other options since the job's last attempt. Then the job is let go of. Otherwise such inputs do not wait
+        for it any more: they have their results, or were cancelled. A new record needs no such look.
         """
-        waiting = lease.record.subscribers
-        if lease.created or len(waiting) > 1 or not self._intake.settled(waiting[0].sid):
+        if lease.created:
             return False
-        lease.cancel({waiting[0].sid})
-        return True
+        waiting = lease.record.subscribers
+        done = [subscriber for subscriber in waiting if self._intake.settled(subscriber.sid)]
+        settled, let_go = {subscriber.sid for subscriber in done}, False
+        if len(done) == len(waiting):
+            let_go = lease.cancel(settled).state == "cancelled"
+        elif done:
+            lease.leave_out(settled)
+        self._wanted.tell_cancelled(done, lease)
+        return let_go
 
     def _run(self, lease: Lease, noticed: Noticed, work: Work, errand: Errand) -> bool:
         log.info("%s: job %s, attempt %d", noticed.subscriber.key, lease.record.jid[:16], lease.record.attempts + 1)

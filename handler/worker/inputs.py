@@ -91,21 +91,10 @@ class Inputs:
         self._wanted = Wanted(jobs, self._publisher, clock)
         self.memory = Memory()
         self._claims = Claims(
-            store,
-            layout,
-            settings,
-            clock,
-            engine,
-            scratch.path,
-            jobs=jobs,
-            intake=self._intake,
-            publisher=self._publisher,
-            wanted=self._wanted,
-            memory=self.memory,
-            stop=stop,
-            heart=heart,
-            meanwhile=lambda: self._ahead.meanwhile(self.upcoming),
-        )
+            store, layout, settings, clock, engine, scratch.path,
+            jobs=jobs, intake=self._intake, publisher=self._publisher, wanted=self._wanted, memory=self.memory,
+            stop=stop, heart=heart, meanwhile=lambda: self._ahead.meanwhile(self.upcoming),
+        )  # fmt: skip
         self._troubles = Troubles(self.memory, settings, self._intake, self._claims, later=self.later)
         self.upcoming: Callable[[], Iterable[Upcoming]] = tuple  # what is likely to be next, as the loop knows it
         self.listed_at = float("inf")  # this machine's monotonic seconds of the listing that candidates come from

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from collections.abc import Iterable
 from functools import partial
 
 from handler.cancel import Cancel, Cancelled
@@ -43,6 +44,14 @@ class Wanted:
         if self._cancel.is_asked(subscriber):
             self._cancel.carry_out(subscriber, lease.store_time(), lease.record.jid)
             lease.beat(**report.pointers())
+
+    def tell_cancelled(self, settled: Iterable[Subscriber], lease: Lease) -> None:
+        """Inputs that have left the job, those of them that were cancelled: their manifests say so, once more if an
+        attempt at the job that knew nothing of it has written over them.
+        """
+        for subscriber in settled:
+            if self._cancel.is_asked(subscriber):
+                self._cancel.carry_out(subscriber, lease.store_time(), lease.record.jid)
 
     def joined(self, subscriber: Subscriber, record: JobRecord, store_time: float) -> bool:
         """An input waits for somebody else's job from now on: its manifest says so. False if it was cancelled."""

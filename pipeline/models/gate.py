@@ -54,10 +54,13 @@ class Verdict:
         return not self.faults
 
     @property
+    def repeats(self) -> bool:
+        return Fault.REPETITIVE in self.faults or Fault.LOOP in self.faults
+
+    @property
     def rank(self) -> tuple[bool, bool, int, float]:
         """Larger is better: without a repetition first, then with something said, with fewer faults, likelier."""
-        repeats = Fault.REPETITIVE in self.faults or Fault.LOOP in self.faults
-        return not repeats, not self.empty, -len(self.faults), self.logprob
+        return not self.repeats, not self.empty, -len(self.faults), self.logprob
 
 
 @dataclass(frozen=True, slots=True)

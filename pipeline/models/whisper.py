@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 
 ENGLISH = "en"
 TOLD = 5  # doubtful stretches that the warning names
+PATIENCE = 3  # attempts in a row that bring nothing better: more of them seldom do, except out of a loop
 
 Known = dict[int, Heard]
 """What the encoder made of windows, by their place among the recording's, until they are decoded."""
@@ -158,14 +159,18 @@ class WhisperRecogniser:
     def _again(self, window: Window, planned: Planned, first: Decoded, verdict: Verdict) -> tuple[Decoded, Verdict]:
         """The first attempt that passes or finds silence, else the best of all: then its words are doubtful."""
         log.debug("%.1f s is decoded again: %s", window.start, ", ".join(verdict.faults))
-        best, found = first, verdict
+        best, found, vain = first, verdict, 0
         [single] = self._loaded.run([planned], lambda one: [alone(self._loaded.whisper, one[0])])
         for attempt in ATTEMPTS:
+            if vain >= PATIENCE and not found.repeats:
+                break
             [decoded] = self._loaded.run([single], partial(self._one, attempt))
             if not decoded.text:  # of a stretch that it leaves out the decoder gives no measures
                 decoded = replace(decoded, no_speech=first.no_speech)
             verdict = self._gate.judge(_evidence(window, decoded))
-            if verdict.silent or verdict.rank > found.rank:
+            better = verdict.silent or verdict.rank > found.rank
+            vain = 0 if better else vain + 1
+            if better:
                 best, found = decoded, verdict
             if verdict.silent or (verdict.passed and decoded.text):
                 return best, found

@@ -64,6 +64,17 @@ def test_every_figure_that_must_be_reached_is_there(rows: list[Row]) -> None:
     assert all(re.search(r"\d", row.measured) for row in rows[1:])
 
 
+def test_the_trained_model_knows_what_is_said(rows: list[Row]) -> None:
+    """The gate's price is measured on speech that the model understands: on other speech it is that of bad windows."""
+    [words] = [row.measured for row in rows if row.name.startswith("0.75 min: words")]
+    found = re.fullmatch(r"ours (\d+), BatchedInferencePipeline (\d+); 0 of (\d+) again", words)
+    assert found is not None, words
+    ours, theirs, windows = map(int, found.groups())
+    assert windows > 0
+    assert ours > 40
+    assert abs(ours - theirs) <= 0.1 * theirs
+
+
 def test_both_sides_do_the_same_work(rows: list[Row]) -> None:
     """Ours and faster-whisper's find as many words with the random weights, in the same windows: ratios compare
     like with like.

@@ -104,9 +104,7 @@ def test_the_words(result: Result) -> None:
 def test_the_times(result: Result) -> None:
     """Of the words that were said, at least 95 % begin and end within 100 ms of when they were."""
     both = pairs([word for word, _ in TOLD], [word for word, _ in found_in(result)])
-    near = [
-        abs(said.start - heard.start) <= MOST_OFF and abs(said.end - heard.end) <= MOST_OFF for said, heard in both
-    ]
+    near = [abs(said.start - heard.start) <= MOST_OFF and abs(said.end - heard.end) <= MOST_OFF for said, heard in both]
     assert sum(near) / len(TOLD) >= ENOUGH
 
 

@@ -186,6 +186,14 @@ def test_last_words(child: Make) -> None:
         events(engine)
 
 
+def test_last_words_that_are_late(child: Make) -> None:
+    """What a dead child wrote, and nobody has read yet, is waited for."""
+    late = "['sh', '-c', 'sleep 0.3; echo out of cheese >&2']"
+    engine = child(f"def job(request, emit):\n    import subprocess\n    subprocess.Popen({late})\n    os._exit(1)")
+    with pytest.raises(EngineDied, match="out of cheese"):
+        events(engine)
+
+
 def test_a_death_while_idle_costs_nothing(child: Make) -> None:
     """A child that dies between two jobs is replaced without a word."""
     engine = child(OBEDIENT)

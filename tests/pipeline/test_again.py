@@ -22,7 +22,7 @@ from pipeline.models.decoding import Decoded, Plan, Planned
 from pipeline.models.gate import Gate
 from pipeline.models.loading import LoadedWhisper, load_whisper
 from pipeline.models.prompts import Prompts
-from pipeline.models.whisper import WhisperRecogniser
+from pipeline.models.whisper import PATIENCE, WhisperRecogniser
 
 MODEL = resolve("sphinx", None, Path("/nowhere"))  # a name for the result; the weights are given
 
@@ -186,7 +186,7 @@ def test_the_best_of_the_bad_is_kept_and_told(loaded: LoadedWhisper) -> None:
     """When none passes, the likeliest without a loop stays; one warning says where, in seconds of the recording."""
     recogniser = scripted(loaded, LOOPING, MUMBLE, spoken("it may have been this", -1.1), MUMBLE)
     assert words_of(recogniser) == "it may have been this"
-    assert recogniser.made == len(ATTEMPTS)
+    assert recogniser.made == 2 + PATIENCE
     [warning] = recogniser.warnings()
     assert (warning.parameter, warning.type) == ("transcript", "low_confidence")
     assert "100-109 s" in warning.message
@@ -205,6 +205,20 @@ def test_many_doubtful_stretches_are_one_warning(loaded: LoadedWhisper) -> None:
 def test_a_loop_that_stays_is_said_once(loaded: LoadedWhisper) -> None:
     """If every attempt loops, the reader gets the words once, not eight times."""
     assert words_of(scripted(loaded, LOOPING, LOOPING)) == "and so we go"
+
+
+def test_a_hopeless_window_has_an_end(loaded: LoadedWhisper) -> None:
+    """Where attempt after attempt brings nothing better, no more are made: each costs as much as several windows."""
+    recogniser = scripted(loaded, MUMBLE, MUMBLE)
+    assert words_of(recogniser) == "mumble mumble"
+    assert recogniser.made == PATIENCE
+
+
+def test_a_loop_is_never_given_up_early(loaded: LoadedWhisper) -> None:
+    """Only high temperatures lead out of some loops, so all of them are tried."""
+    recogniser = scripted(loaded, *[LOOPING] * len(ATTEMPTS), spoken("out of it at last, and with good words"))
+    assert words_of(recogniser) == "out of it at last, and with good words"
+    assert recogniser.made == len(ATTEMPTS)
 
 
 def test_silence_found_later_is_silence(loaded: LoadedWhisper) -> None:

@@ -1,74 +1,18 @@
-"""The scheduler: what runs side by side, what is skipped, what an error stops, and that all runs end alike."""
+"""The scheduler: what runs side by side, what is skipped, and what an error stops."""
 
 from __future__ import annotations
 
-import random
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from flow_rig import Diary, fails, gives, joined
 
 from pipeline.flow import Given, Made, Report, Step, Stopped, run_flow
 
 PATIENCE = 30  # s that a step waits for another one before the test has failed
-
-
-class Diary:
-    """Watches a flow and writes down what it is told; says if two calls come at once."""
-
-    def __init__(self) -> None:
-        self.plan: list[str] = []
-        self.begun: list[str] = []
-        self.moves: list[tuple[str, float, float | None, str | None]] = []
-        self.ended: dict[str, Made] = {}
-        self.ran: list[str] = []
-        self.at_once = False
-        self._busy = threading.Lock()
-
-    def _alone(self, note: Callable[[], Any]) -> None:
-        if not self._busy.acquire(blocking=False):
-            self.at_once = True
-            return
-        note()
-        self._busy.release()
-
-    def planned(self, names: Sequence[str]) -> None:
-        self.plan = list(names)
-
-    def began(self, name: str) -> None:
-        self._alone(lambda: self.begun.append(name))
-
-    def moved(self, name: str, done: float, total: float | None, partial: str | None) -> None:
-        self._alone(lambda: self.moves.append((name, done, total, partial)))
-
-    def over(self, name: str, made: Made, seconds: float | None) -> None:
-        def note() -> None:
-            assert name not in self.ended
-            self.ended[name] = made
-            if seconds is not None:
-                assert seconds >= 0
-                self.ran.append(name)
-
-        self._alone(note)
-
-
-def gives(value: Any, degraded: str | None = None) -> Callable[[Given, Report], Made]:
-    return lambda given, report: Made(value, degraded)
-
-
-def joined(given: Given, report: Report) -> Made:
-    return Made(tuple(given.values.items()))
-
-
-def fails(error: BaseException) -> Callable[[Given, Report], Made]:
-    def run(given: Given, report: Report) -> Made:
-        raise error
-
-    return run
 
 
 def test_steps_get_what_they_need_and_nothing_else() -> None:
@@ -303,89 +247,3 @@ def test_steps_that_cannot_be(steps: list[Step]) -> None:
     """No steps, two of one name, a need that comes later or from itself, nothing to run: refused, not hung."""
     with pytest.raises(ValueError, match="step"):
         run_flow(steps, Diary())
-
-
-# ── any graph ────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-KINDS = ["runs", "runs", "runs", "runs", "known", "lacking", "poor", "fails"]
-
-
-@st.composite
-def graphs(draw: st.DrawFn) -> list[tuple[str, tuple[str, ...]]]:
-    """For each step its kind and its needs, by number."""
-    found: list[tuple[str, tuple[str, ...]]] = []
-    for place in range(draw(st.integers(1, 9))):
-        needs = draw(st.lists(st.integers(0, place - 1), unique=True, max_size=4)) if place else []
-        found.append((draw(st.sampled_from(KINDS)), tuple(f"s{need}" for need in needs)))
-    return found
-
-
-class Sad(Exception):
-    pass
-
-
-def built(graph: list[tuple[str, tuple[str, ...]]], at_work: list[str], pauses: random.Random | None) -> list[Step]:
-    """Steps whose value tells everything that they were given."""
-
-    def work(name: str, kind: str) -> Callable[[Given, Report], Made]:
-        def run(given: Given, report: Report) -> Made:
-            at_work.append(name)
-            try:
-                for done in range(3):
-                    if pauses is not None:
-                        time.sleep(pauses.random() / 1000)
-                    report(done, 3)
-                if kind == "fails":
-                    raise Sad(name)
-                value = (name, tuple(given.values.items()), tuple(given.degraded.items()))
-                return Made(value, "poor" if kind == "poor" else None)
-            finally:
-                at_work.remove(name)
-
-        return run
-
-    return [
-        Step(
-            name=f"s{place}",
-            needs=needs,
-            run=work(f"s{place}", kind),
-            known=lambda place=place, kind=kind: Made(f"known {place}") if kind == "known" else None,
-            lacking=f"lacks {place}" if kind == "lacking" else None,
-        )
-        for place, (kind, needs) in enumerate(graph)
-    ]
-
-
-@settings(max_examples=80, deadline=None)
-@given(graphs(), st.integers())
-def test_any_graph(graph: list[tuple[str, tuple[str, ...]]], seed: int) -> None:
-    """Of any steps, with any pauses: a value is the same as in any other run; each step runs at most once, after its
-    needs; an error is one that was raised, and of the first that was; nobody is at work afterwards.
-    """
-    outcomes = []
-    for pauses in (None, random.Random(seed), random.Random(seed + 1)):
-        diary, at_work = Diary(), list[str]()
-        steps = built(graph, at_work, pauses)
-        try:
-            outcomes.append((run_flow(steps, diary), None))
-        except Sad as error:
-            outcomes.append((None, str(error)))
-        assert at_work == []
-        assert not diary.at_once
-        assert len(diary.begun) == len(set(diary.begun))
-        assert set(diary.ran) <= set(diary.begun) <= set(diary.plan)
-        kinds = {step.name: kind for step, (kind, _) in zip(steps, graph, strict=True)}
-        needs = {step.name: step.needs for step in steps}
-        assert all(set(needs[name]) <= set(diary.ended) for name in diary.begun)
-        error = outcomes[-1][1]
-        failing = [name for name in diary.plan if kinds[name] == "fails"]
-        if error is None:
-            assert not failing
-            assert set(diary.ran) == set(diary.plan)
-        else:
-            assert error in failing
-            failed = [name for name in diary.begun if name not in diary.ended and kinds[name] == "fails"]
-            assert error in failed
-    values = {outcome for outcome in outcomes if outcome[1] is None}
-    assert len(values) <= 1
-    assert len({outcome[1] is None for outcome in outcomes}) == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -160,6 +161,22 @@ def test_artifacts_appear_whole(job: Job) -> None:
 
     job.look = look
     job.run()
+
+
+def test_a_full_disk_leaves_no_half_artifact(job: Job) -> None:
+    """An artifact that is there is believed: one that could not be written to its end is not there."""
+    job.run()
+    (job.work / RESULTS).unlink()
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))  # bytes, of any file
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            job.run()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert RESULTS not in job.files
+    job.run()
+    assert words(job)
 
 
 @pytest.mark.parametrize("broken", [b"", b"no recording at all"])

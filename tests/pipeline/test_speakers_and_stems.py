@@ -20,9 +20,7 @@ from tests.pipeline.formats.transcripts import transcript, word
 
 ONE = transcript((word("Hello,", 0.0), word("world.", 0.5)))
 TWO = transcript((word("Hello?", 0.0), word("Yes.", 2.0)), (word("Hi!", 1.0),))
-NO_DIARIZER = (
-    "Words have no speakers: there is no diarizer on this machine. Run `python -m pipeline fetch sortformer`."
-)
+NO_DIARIZER = "Words have no speakers: there is no diarizer on this machine. Run `python -m pipeline fetch sortformer`."
 NO_SEPARATOR = (
     "Voices were not taken out of music: there is no separator of voices on this machine. "
     "Run `python -m pipeline fetch htdemucs`."

@@ -6,13 +6,15 @@ import json
 import os
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from cli_rig import Cli, one_line
+from pydantic import SecretStr
 
 from handler.errors import EXIT_NO_PERMISSION, EXIT_UNAVAILABLE, EXIT_USAGE
 from handler.models.hub import convert, fetch
+from handler.settings import Settings
 from pipeline import weights as weights_of
 from pipeline.errors import ModelUnavailable
 from pipeline.family import FAMILY
@@ -198,7 +200,10 @@ def test_without_credentials_the_permission_is_named(cli: Cli, home: Path, tmp_p
 
 def test_the_hubs_process_gets_no_credentials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What talks to the hub knows the folder and the name, and no secret of buckets or callbacks."""
-    for name in ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "DROPSCRIBE_LISTEN_TOKEN", "DROPSCRIBE_CALLBACK_SECRET"):
+    fields = Settings.model_fields.items()
+    ours = [f"DROPSCRIBE_{name.upper()}" for name, field in fields if SecretStr in get_args(field.annotation)]
+    assert "DROPSCRIBE_CALLBACK_SECRET" in ours
+    for name in ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", *ours):
         monkeypatch.setenv(name, "hush")
     monkeypatch.setenv("HF_ENDPOINT", "http://mirror")
     seen: list[tuple[list[str], dict[str, str]]] = []

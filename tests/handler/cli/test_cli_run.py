@@ -13,7 +13,10 @@ from pathlib import Path
 import pytest
 from cli_rig import Cli, one_line
 
+from handler.cli.run import StageBars
+from handler.cli.screen import progress_bars
 from pipeline.errors import ErrorDetail, UnreadableMedia
+from pipeline.types import Media, Progress, StageDone
 
 
 def test_prints_the_transcript(cli: Cli, recording: Path) -> None:
@@ -194,3 +197,21 @@ def test_a_work_directory_that_cannot_be(cli: Cli, recording: Path) -> None:
     result = cli("run", recording)
     assert result.exit_code == 73
     assert "DROPSCRIBE_WORK_DIR" in one_line(result)
+
+
+def test_stages_side_by_side_have_bars_of_their_own() -> None:
+    """Two stages that report by turns do not share one bar, which would jump; what is done stands at 100."""
+    with progress_bars() as bars:
+        view = StageBars(bars, "tiny")
+        assert [task.description for task in bars.tasks] == ["Starting tiny"]
+        view.show(Media(duration=60.0, channels=1))
+        for event in (
+            Progress(stage="transcribing", percent=10.0, done=6.0, total=60.0),
+            Progress(stage="diarizing", percent=70.0),
+            Media(duration=61.0, channels=1),
+            Progress(stage="transcribing", percent=20.0, done=12.0, total=60.0),
+            StageDone(stage="diarizing", artifact="speakers.json", seconds=1.0),
+        ):
+            view.show(event)
+        shown = [(task.description, task.completed, task.fields["note"]) for task in bars.tasks]
+    assert shown == [("Transcribing", 20.0, "12 s of 60 s"), ("Diarizing", 100.0, "")]

@@ -14,8 +14,10 @@ from handler.clock import SystemClock, VirtualClock
 from handler.models.mirror import Mirror
 from handler.models.push import push, to_push
 from handler.store.s3 import S3Store
+from pipeline import weights as weights_of
 from tests.handler.faults.faulty_proxy import FaultyProxy
 
+URL = "s3://anywhere/models"  # only that it is a bucket counts where a mirror is given
 PART = 16 << 10  # bytes; the fixed Whisper's weights are several
 
 
@@ -72,3 +74,12 @@ def another(folder: Path) -> Path:
     body[-1] ^= 1
     (folder / "model.bin").write_bytes(body)
     return folder
+
+
+def bytes_of(folder: Path) -> dict[str, bytes]:
+    return {name: (folder / name).read_bytes() for name in weights_of.WEIGHTS if (folder / name).is_file()}
+
+
+def change(shop: Shop, key: str, change: Any) -> None:
+    body = shop.client.get_object(Bucket=shop.bucket, Key=f"models/{key}")["Body"].read()
+    shop.client.put_object(Bucket=shop.bucket, Key=f"models/{key}", Body=change(body))

@@ -7,6 +7,7 @@ changes is no longer there, and when the tests do not pass without it.
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,7 +16,8 @@ from pathlib import Path
 import pytest
 from proof_mutants import MUTANTS, ROOT, Mutant, mutated_tree
 
-_SECONDS = 200.0  # a mutant may make its tests stand still; that is seen, too
+_SECONDS = 900.0  # a mutant may make its tests stand still; that is seen, too
+pytestmark = pytest.mark.timeout(_SECONDS + 300)
 _FAILED = 1  # pytest's exit code when tests ran and some failed
 
 
@@ -34,7 +36,17 @@ def outcome(folder: Path, tests: list[str]) -> subprocess.CompletedProcess[str]:
         f"pythonpath={folder}",
         *tests,
     ]
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=_SECONDS)
+    process = subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        start_new_session=True,
+    )  # fmt: skip
+    try:
+        stdout, stderr = process.communicate(timeout=_SECONDS)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)  # with the processes that it has started
+        process.communicate()
+        raise
+    return subprocess.CompletedProcess(command, process.returncode, stdout, stderr)
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from queue_rig import Post
+from ahead_rig import FIRST, NAMES, SECOND, THIRD
+from queue_rig import BUCKET, Post, told
 from worker_rig import Rig
 
 from handler.clock import SystemClock
@@ -47,6 +48,30 @@ def post(clock: OwnedClock) -> Post:
 def rig(bucket: MemoryStore, clock: OwnedClock, worker_settings: Settings) -> Rig:
     """In memory, in virtual time. Workers should be given `MemoryStore.client`s where their requests matter."""
     return Rig(bucket, clock, worker_settings)
+
+
+@pytest.fixture
+def told_rig(clock: OwnedClock, worker_settings: Settings) -> Rig:
+    """As `rig`, on the bucket that the messages of `post` speak of."""
+    return Rig(MemoryStore(clock, BUCKET), clock, worker_settings)
+
+
+@pytest.fixture
+def three(rig: Rig, clock: OwnedClock) -> Rig:
+    """Three recordings, dropped one after the other."""
+    for name, body in zip(NAMES, (FIRST, SECOND, THIRD), strict=True):
+        rig.drop(name, body)
+        clock.advance(5)
+    return rig
+
+
+@pytest.fixture
+def three_told(told_rig: Rig, post: Post) -> Rig:
+    """Three recordings, each its own name, and a message about each."""
+    for name in NAMES:
+        told_rig.drop(name, name.encode())
+        post.send(told(f"input/{name}"))
+    return told_rig
 
 
 @pytest.fixture

@@ -7,9 +7,11 @@ from collections.abc import Callable, Iterator, Sequence
 import pytest
 from worker_rig import Rig, at, check_right, drain, heard, text_of
 
-from handler.fakes import ScriptedEngine
+from handler.fakes import OwnedClock, ScriptedEngine
 from handler.job import MAX_SUBSCRIBERS
+from handler.settled import settle
 from handler.store.memory import Call, MemoryStore
+from handler.types import SettledMarker
 from handler.worker import Worker
 from pipeline.errors import EngineFailure, ErrorDetail, NoAudio
 from pipeline.plan import GENERATING_OUTPUT, TRANSCRIBING
@@ -150,6 +152,77 @@ def test_the_sixty_fifth_waits_for_the_scan(rig: Rig) -> None:
     assert (engine.jobs, idle.jobs) == (1, 0)
     for key in keys:
         check_right(rig, key, SPEECH)
+
+
+@pytest.mark.parametrize("failures", [[], [HOPELESS]])
+def test_a_settled_input_keeps_its_result(rig: Rig, clock: OwnedClock, failures: list[ErrorDetail]) -> None:
+    """An input whose options changed between two attempts has its result from another job: the first job, which the
+    same bytes bring to its end later, is not published for it.
+    """
+    rig.drop("a.wav", SPEECH)
+    rig.worker(ScriptedEngine(failures=[TRANSIENT])).sweep()
+    rig.drop("a.wav.options.json", b'{"smart_format": true}')
+    drain(rig)
+    kept = [rig.body(f"{folder}/a.wav.json") for folder in ("results", "progress")]
+    clock.advance(100)
+    rig.drop("b.wav", SPEECH)
+    drain(rig, ScriptedEngine(failures=failures))
+    assert sorted([subscriber.key for subscriber in record.subscribers] for record in rig.records()) == [
+        ["a.wav"],
+        ["b.wav"],
+    ]
+    assert [rig.body(f"{folder}/a.wav.json") for folder in ("results", "progress")] == kept
+    check_right(rig, "a.wav", SPEECH)
+    assert rig.settled("b.wav") == ("failed" if failures else "completed")
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_a_cancelled_input_whose_manifest_was_written_over(
+    rig: Rig, bucket: MemoryStore, clock: OwnedClock, alone: bool
+) -> None:
+    """An attempt that began before a cancel may write its progress after it: whoever takes the job up says once more
+    that the input is cancelled, before it forgets about it.
+    """
+    rig.drop("a.wav", SPEECH)
+    rig.worker(ScriptedEngine(failures=[TRANSIENT])).sweep()
+    clock.advance(100)
+    candidate = rig.candidate("a.wav")
+
+    def hook(call: Call, phase: str) -> None:
+        if (call.method, phase) == ("put", "before") and call.key.startswith(".dropscribe/v1/jobs/"):
+            settle(rig.store, rig.layout, clock, marker)  # its manifest says that it is queued
+
+    marker = SettledMarker(
+        key="a.wav", sid=candidate.sid, outcome="cancelled", job_id="", settled_at="2026-01-01T00:00:00Z"
+    )
+    if not alone:
+        rig.drop("b.wav", SPEECH)
+    rig.worker(store=bucket.client(hook)).inputs.handle(candidate if alone else rig.candidate("b.wav"))
+    if not alone:
+        check_right(rig, "b.wav", SPEECH)
+    assert rig.json("progress/a.wav.json")["status"] == "cancelled"
+    assert rig.settled("a.wav") == "cancelled"
+    assert rig.body("results/a.wav.json") is None
+
+
+def test_who_joins_a_job_that_is_let_go_of(rig: Rig, bucket: MemoryStore, clock: OwnedClock) -> None:
+    """A job that is claimed for a settled input is let go of, unless another input has come to wait for it by then."""
+    rig.drop("a.wav", SPEECH)
+    rig.worker(ScriptedEngine(failures=[TRANSIENT])).sweep()
+    clock.advance(100)
+    candidate, other = rig.candidate("a.wav"), rig.worker()
+    marker = rig.layout.settled_key(candidate.sid)
+
+    def hook(call: Call, phase: str) -> None:
+        if (call.method, phase) == ("put", "before") and call.key.startswith(".dropscribe/v1/jobs/"):
+            rig.store.put(marker, b"{}")  # by somebody who was faster
+        elif (call.method, call.key, phase) == ("head", marker, "after") and rig.body(marker) is not None:
+            rig.drop("b.wav", SPEECH)
+            other.inputs.see(rig.candidate("b.wav"), frozenset())
+
+    rig.worker(engine := ScriptedEngine(), store=bucket.client(hook)).inputs.handle(candidate)
+    assert (engine.jobs, rig.record().state) == (1, "done")
+    check_right(rig, "b.wav", SPEECH)
 
 
 @pytest.mark.parametrize("meanwhile", [True, False])
