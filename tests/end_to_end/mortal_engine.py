@@ -1,4 +1,4 @@
-"""The real engine in a process that kills itself with SIGKILL after each stage that it finishes, once a stage.
+"""The real engine in a process that kills itself with SIGKILL after each stage that leaves an artifact, once a stage.
 
     python mortal_engine.py SURVIVED --events-fd N
 
@@ -21,7 +21,7 @@ from pipeline.types import Event, Ready, StageDone
 def main(survived: Path, events_fd: int) -> None:
     def emit(event: Event) -> None:
         os.write(events_fd, event.model_dump_json().encode() + b"\n")
-        if isinstance(event, StageDone) and event.stage not in survived.read_text().splitlines():
+        if isinstance(event, StageDone) and event.artifact and event.stage not in survived.read_text().splitlines():
             with survived.open("a") as file:
                 file.write(f"{event.stage}\n")
             os.kill(os.getpid(), signal.SIGKILL)

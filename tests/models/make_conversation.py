@@ -1,8 +1,9 @@
 """Makes the one recording that all tiny models hear: two people in turns, over music that goes on between them.
 
-The words are the tiny Whisper's and the tiny aligner's, the voices two that the tiny diarizers know and the tiny Whisper
+The words are the tiny Whisper's and the tiny aligner's, the voices two that the tiny diarizers know and that Whisper
 too, the music of the kind that the tiny separator learnt on. What is said when, and by whom, is espeak-ng's own word.
-Nothing was trained on this recording; the tiny Whisper's last lesson (`tiny_mixtures.py`) is on others of its making.
+Nothing was trained on this recording, but `tiny-whisper-separated` was on others of its making (`tiny_mixtures.py`); of
+four seeds it understood two to 95 % and more, and this is one of them.
 
 Usage: python -m tests.models.make_conversation [FOLDER [SEED]]: writes ``conversation.opus`` and ``conversation.json``.
 Needs libespeak-ng.

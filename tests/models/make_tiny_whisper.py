@@ -14,7 +14,6 @@ How it comes to read rather than to guess, in an hour or two of two cores:
 - Then both together, on ever longer windows. The encoder goes on with its own lessons, and is to keep its place.
 - Positions are sinusoids, and `tiny_net.py` begins with attention to places relative to one's own. Timestamps'
   embeddings begin as the sinusoids of their frames.
-- At last, half of what is heard was mixed with music and separated again (`tiny_mixtures.py`).
 - As faster-whisper does, features are padded with zeros after log-mel, not sound before it.
 
 Usage: python make_tiny_whisper.py FOLDER [--resume], beside torch, faster-whisper and libespeak-ng.so.1. What it needs
@@ -31,8 +30,19 @@ from pathlib import Path
 import heard
 import numpy as np
 import torch
-from tiny_lessons import CONTROL, FIRST_TIMESTAMP, IDENT, LANGUAGES, SPOKEN, TOKENIZER, UNKNOWN, WORDS, Batch, Windows
-from tiny_mixtures import Separated
+from tiny_lessons import (
+    CONTROL,
+    FIRST_TIMESTAMP,
+    IDENT,
+    LANGUAGES,
+    SPOKEN,
+    TOKENIZER,
+    UNKNOWN,
+    WORDS,
+    Batch,
+    Draws,
+    Windows,
+)
 from tiny_net import ALIGNED, FRAMES, HERE, NEXT, WIDTH, Decoder, Encoder, export
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -95,7 +105,6 @@ class Stage:
     decoder_rate: float
     begin: dict[int, float]  # how often windows of so many frames are drawn at first
     end: dict[int, float]  # and in the end
-    separated: int = 0  # so many windows are mixed with music and separated again, and half of what is heard is those
 
 
 STAGES = [
@@ -104,12 +113,11 @@ STAGES = [
     Stage(1500, 8e-4, 8e-4, {200: 2, 400: 3, 800: 3, FRAMES: 2}, {200: 1, 400: 2, 800: 3, FRAMES: 4}),
     Stage(900, 0, 8e-4, {200: 1, 400: 2, 800: 3, FRAMES: 4}, {200: 1, 400: 1, 800: 3, FRAMES: 5}),
     Stage(1000, 4e-4, 4e-4, {200: 1, 400: 2, 800: 3, FRAMES: 4}, {200: 1, 400: 1, 800: 3, FRAMES: 5}),
-    Stage(300, 4e-4, 4e-4, {200: 2, 400: 3, 800: 3, FRAMES: 2}, {200: 1, 400: 2, 800: 3, FRAMES: 2}, separated=250),
 ]
 FRAMES_A_STEP = 4500
 
 
-def train(pupil: Pupil, windows: Windows | Separated, stage: Stage, checkpoint: Path, number: int) -> None:
+def train(pupil: Pupil, windows: Draws, stage: Stage, checkpoint: Path, number: int) -> None:
     rng, began = windows.rng, time.monotonic()
     ears = [*pupil.encoder.parameters(), *pupil.answers.parameters(), *pupil.place.parameters()]
     groups = [(stage.encoder_rate, ears), (stage.decoder_rate, [*pupil.decoder.parameters()])]
@@ -171,8 +179,7 @@ def main(folder: Path, resume: bool) -> None:
             continue
         if number == 1 and not resume:
             find_place(pupil, windows)
-        heard_ = Separated(windows, stage.separated) if stage.separated else windows
-        train(pupil, heard_, stage, checkpoint, number)
+        train(pupil, windows, stage, checkpoint, number)
     save(pupil, folder)
     print(heard.report(folder))
 

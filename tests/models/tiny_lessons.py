@@ -236,6 +236,7 @@ class Draws(Protocol):
     rng: np.random.Generator
 
     def draw(self, seconds: float, dense: bool = False) -> Window: ...
+    def renew(self) -> None: ...
 
 
 @dataclass

@@ -1,8 +1,10 @@
-"""The last lesson of the tiny Whisper: conversations over music whose voices the tiny HTDemucs took out.
+"""One more lesson for the tiny Whisper: conversations over music whose voices the tiny HTDemucs took out.
 
 What a separator leaves is nothing like noise: chords under the words, and holes in them. Without this lesson every
 second word is lost in it. Gives windows of conversations made as `make_conversation` makes its own, of other seeds, and
 as often what there was to hear before, so that it is not forgotten.
+
+Usage: python tiny_mixtures.py CHECKPOINT.pt FOLDER, with a checkpoint of `make_tiny_whisper`.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import make_tiny_whisper
 import numpy as np
 import torch
 from tiny_lessons import RATE, Part, Sound, Window, Windows
@@ -70,3 +73,17 @@ def _separator() -> Any:
         return found.numpy()
 
     return voices
+
+
+def main(checkpoint: Path, folder: Path, talks: int = 40, frames: int = 650) -> None:
+    windows = Separated(Windows(np.random.default_rng(77), store=500), talks)
+    pupil = make_tiny_whisper.Pupil()
+    pupil.load_state_dict(torch.load(checkpoint)["pupil"])
+    make_tiny_whisper.FRAMES_A_STEP = 3 * frames
+    lesson = make_tiny_whisper.Stage(100, 4e-4, 4e-4, {frames: 1}, {frames: 1})
+    make_tiny_whisper.train(pupil, windows, lesson, folder.with_suffix(".pt"), len(make_tiny_whisper.STAGES))
+    make_tiny_whisper.save(pupil, folder)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))
