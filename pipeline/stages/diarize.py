@@ -14,12 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import ModelUnavailable
-from pipeline.stages.assignment import Hints
+from pipeline.hints import Hints
 from pipeline.stages.audio import Audio
 from pipeline.stages.turns import Diarization, diarization
 from pipeline.types import SAMPLE_RATE, ModelInfo, Span, Warning
 
-FEW = 4  # whom Sortformer tells apart
 STEP = 0.08  # s; of what is known without a model
 NO_MODEL = "Words have no speakers: no diarizer is configured."
 TOO_MANY = (
@@ -33,7 +32,7 @@ Posteriors = NDArray[np.float16]
 
 
 class Few(Protocol):
-    """A diarizer for up to `FEW` people; see `pipeline.models.sortformer`."""
+    """A diarizer for up to `pipeline.hints.FEW` people; see `pipeline.models.sortformer`."""
 
     @property
     def info(self) -> ModelInfo: ...
@@ -70,14 +69,13 @@ class Many(Protocol):
 
 def route(tracks: int, spans: Sequence[Span], hints: Hints) -> Route:
     """What a recording takes, whichever models there are."""
-    least, most = hints.bounds
     if tracks > 1:
         return "channels"
     if not spans:
         return "nobody"
-    if most == 1:
+    if hints.alone:
         return "one"
-    return "clustering" if max(least, most or 0) > FEW else "sortformer"
+    return "clustering" if hints.many else "sortformer"
 
 
 def diarize(
