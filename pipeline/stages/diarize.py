@@ -31,8 +31,10 @@ Report = Callable[[float, float | None], None]
 Posteriors = NDArray[np.float16]
 
 
-class Few(Protocol):
-    """A diarizer for up to `pipeline.hints.FEW` people; see `pipeline.models.sortformer`."""
+class Diarizer(Protocol):
+    """A model that is loaded when it begins a job. ``step``: seconds from one frame of its posteriors to the next;
+    ``below``: the rungs below the first that it was computed on.
+    """
 
     @property
     def info(self) -> ModelInfo: ...
@@ -41,19 +43,17 @@ class Few(Protocol):
     @property
     def below(self) -> Sequence[Any]: ...
     def begin(self) -> None: ...
+
+
+class Few(Diarizer, Protocol):
+    """For up to `pipeline.hints.FEW` people; see `pipeline.models.sortformer`."""
+
     def posteriors(self, samples: int, read: Callable[[int, int], Any], report: Report, /) -> Posteriors: ...
 
 
-class Many(Protocol):
-    """A diarizer for any number; see `pipeline.models.clustering`."""
+class Many(Diarizer, Protocol):
+    """For any number; see `pipeline.models.clustering`."""
 
-    @property
-    def info(self) -> ModelInfo: ...
-    @property
-    def step(self) -> float: ...
-    @property
-    def below(self) -> Sequence[Any]: ...
-    def begin(self) -> None: ...
     def posteriors(
         self,
         samples: int,

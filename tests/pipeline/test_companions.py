@@ -15,9 +15,9 @@ from pipeline.aligners import AlignerModel
 from pipeline.beside import Companion, Problem, check_unchanged, damage, described, file_of, look
 from pipeline.companions import Choice, Companions, companions_in
 from pipeline.errors import ModelUnavailable, WeightsChanged
-from pipeline.models.demucs import revision_of
 from pipeline.records import Record
 from tests.pipeline.companion_rig import aligner, cut, nemo, note, separator, stock
+from tests.pipeline.demucs_rig import revision_of
 
 MODELS = Path(__file__).parents[1] / "models"
 
