@@ -26,7 +26,7 @@ import pytest
 
 from tests.s3_place import Place, given_place, made_place
 
-# Read when a library is loaded. Tests run side by side, and threads that wait by spinning take the cores from the others.
+# Read when a library is loaded. Tests run side by side, and threads that spin take the cores from the others.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 _MODELS = Path(__file__).parent / "models"
