@@ -140,7 +140,7 @@ class FolderStore:
     @contextlib.contextmanager
     def _open(self, key: str) -> Iterator[int]:
         real = self._tree.find(key)
-        fd = None if real is None else disk.open_regular(real)
+        fd = None if real is None else disk.open_regular(real, self._tree.root)
         if fd is None:
             raise NotFound(f"no object {key} in {self.url}")
         try:

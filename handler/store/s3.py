@@ -21,7 +21,7 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
-from handler.aws import boto_session
+from handler.aws import boto_session, refuse_password
 from handler.clock import Clock
 from handler.errors import BadKey, Changed, NotFound, Refused, Unavailable
 from handler.store import s3_body
@@ -59,7 +59,9 @@ def boto_clients() -> ClientFactory:
             tcp_keepalive=True,
         )
         try:
-            return session.client("s3", config=config)
+            client = session.client("s3", config=config)
+            refuse_password(client.meta.endpoint_url, "the endpoint")  # it may come from ~/.aws/config
+            return client
         except Exception as error:
             raise misconfigured(error) from error
 

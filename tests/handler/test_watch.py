@@ -228,7 +228,21 @@ def paces(found: list[bool], local: bool, **overrides: Any) -> list[float]:
 def test_the_pace_of_scans() -> None:
     """An idle S3 bucket is looked at ever more seldom, up to a limit, until there is work; a folder always soon."""
     idle = paces([False] * 8 + [True, False], local=False)
-    assert idle == [3.0, 4.5, 6.75, 10.125, 15.0, 15.0, 15.0, 15.0, 2.0, 3.0]
+    assert idle == [3.0, 4.5, 6.75, 10.125, 15.1875, 22.78125, 30.0, 30.0, 2.0, 3.0]
     assert paces([True, False, False, False], local=True) == [0.5] * 4
     assert paces([False] * 3, local=True, scan_seconds=7.0) == [7.0] * 3
     assert paces([True, False], local=False, scan_seconds=60.0) == [60.0, 60.0]
+
+
+def test_the_pace_of_dear_scans() -> None:
+    """A scan of S3 that took many requests is paid for by a pause, with work or without, told by a queue or not; one of
+    a folder costs nothing.
+    """
+    for hears in (False, True):
+        pace = Pace(load_settings(), local=False, hears=hears)
+        assert pace.after(found_work=True, listed=2_000_000) == 1000.0
+        assert pace.after(found_work=False, batches=True, listed=2_000_000) == 1000.0
+        assert pace.after(found_work=True, listed=1_999) == (300.0 if hears else 2.0)
+    free = Pace(load_settings(scan_page_seconds=0.0), local=False)
+    assert free.after(found_work=True, listed=2_000_000) == 2.0
+    assert Pace(load_settings(), local=True).after(found_work=True, listed=2_000_000) == 0.5
