@@ -83,7 +83,7 @@ SIZES = {
     size.name: size
     for size in (
         Size("toy", TINY_SEPARATOR, _ALIGNER, Net(40, 64, 3, 4, 24, 48, 2), _VOICES),
-        Size("even", TINY_SEPARATOR, _ALIGNER, Net(80, 256, 20, 4, 96, 192, 4), _VOICES, _NO_SORTFORMER),
+        Size("even", TINY_SEPARATOR, _ALIGNER, Net(80, 256, 7, 4, 96, 192, 4), _VOICES, _NO_SORTFORMER),
         Size(
             "real",
             REAL_SEPARATOR,

@@ -167,7 +167,12 @@ def ready_model(settings: Settings, clock: Clock) -> Model:
     there. `ModelUnavailable`, `OutOfSpace`, and of a bucket `StoreError`.
     """
     library = Library(settings, clock)
+    model = _own_model(library, settings)
     library.companions()  # a name among the settings that is not there is said now, and not by the first job
+    return model
+
+
+def _own_model(library: Library, settings: Settings) -> Model:
     try:
         return library.own()
     except ModelUnavailable:

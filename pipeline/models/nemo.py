@@ -11,6 +11,7 @@ NeMo takes 12 to 20 s to import, so that happens when the first model is loaded.
 from __future__ import annotations
 
 import importlib
+import logging
 import os
 import pickle
 import tarfile
@@ -136,8 +137,8 @@ def module(name: str, purpose: str = "diarization") -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             found = importlib.import_module(name)
-            if name.startswith("nemo."):
-                importlib.import_module("nemo.utils").logging.setLevel("ERROR")
+            if name.startswith("nemo."):  # not by NeMo's own setLevel: that sets handlers, others' among them
+                logging.getLogger("nemo_logger").setLevel(logging.ERROR)
             return found
     except ImportError as error:
         missing = error.name or name

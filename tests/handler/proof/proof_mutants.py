@@ -70,11 +70,8 @@ MUTANTS = (
     Mutant(
         "keep-own-copy-of-an-artifact",
         "cache.py",
-        """        if stored is not None:
-            artifact.write_bytes(stored.body)
-""",
-        """        if stored is not None:
-""",
+        "return reference if reference is not None and self._laid(digest, reference, artifact) else None",
+        "return reference",
         f"{FINDINGS}test_a_late_artifact_is_adopted",
     ),
     Mutant(
