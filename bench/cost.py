@@ -147,7 +147,7 @@ def reckoned(settled: int, *, hears: bool) -> Mapping[str, float]:
 
 def pause(settled: int, *, hears: bool) -> float:
     """Seconds between two scans of an idle worker, by its own pace: recordings and markers are listed."""
-    pace = Pace(Settings(), local=False, hears=hears)
+    pace = Pace(Settings(), "paid", hears=hears)
     return [pace.after(found_work=False, listed=2 * settled) for _ in range(100)][-1]
 
 

@@ -51,9 +51,12 @@ class Settings(BaseSettings):
 
     # the watch
     scan_seconds: Seconds | None = Field(None, description="pause between scans; default 0.5 on a folder, 2 on S3")
-    scan_idle_seconds: Seconds = Field(30, description="longest pause between scans of an idle S3 bucket")
-    scan_page_seconds: float = Field(
-        0.5, ge=0, description="least pause between scans of S3 for each 1,000 keys listed: bounds what they cost"
+    scan_idle_seconds: Seconds | None = Field(
+        None,
+        description="longest pause between scans of an idle S3 bucket; default 30 where listings are billed, else 15",
+    )
+    scan_page_seconds: float | None = Field(
+        None, ge=0, description="least pause for each 1,000 keys that a scan listed; default 0.5 where that is billed"
     )
     reconcile_seconds: Seconds = Field(300, description="pause between scans where a queue or webhook tells of inputs")
     drain_seconds: float = Field(20.0, ge=1, le=20, description="a drained queue is empty when silent for so long")

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from handler.errors import AccessDenied, Changed, NotFound, Refused, StoreError, Unavailable
-from handler.store.base import Found, Info, Store
+from handler.store.base import Found, Info, Listing, Store
 
 PAGE = 1000  # keys of a listing in one request
 
@@ -29,6 +29,10 @@ class CountedStore:
     @property
     def url(self) -> str:
         return self._store.url
+
+    @property
+    def listing(self) -> Listing:
+        return self._store.listing
 
     def list(self, prefix: str, *, start_after: str = "") -> Iterator[Info]:
         with self._counted("list"):

@@ -100,7 +100,7 @@ class Worker:
             self._source, self.inputs, self.batches, self.courier, clock, self.stop, prefetch=ahead is not None
         )
         self._retention = Retention(store, self.layout, clock, settings, name=name, stop=self.stop, aside=aside)
-        self._pace = Pace(settings, local=not store.url.startswith("s3://"), hears=self._hears)
+        self._pace = Pace(settings, store.listing, hears=self._hears)
 
     @property
     def tally(self) -> Tally:

@@ -23,7 +23,7 @@ from handler.layout import Layout
 from handler.observer import Observer
 from handler.settings import Settings
 from handler.source import Source
-from handler.store.base import Found, Info, Store
+from handler.store.base import Found, Info, Listing, Store
 from handler.types import JobRecord
 from handler.watch import Candidate
 from handler.worker import Worker
@@ -207,6 +207,10 @@ class Mortal:
     @property
     def url(self) -> str:
         return self.store.url
+
+    @property
+    def listing(self) -> Listing:
+        return self.store.listing
 
     def list(self, prefix: str, *, start_after: str = "") -> Iterator[Info]:
         self._check()
