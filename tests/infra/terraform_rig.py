@@ -1,7 +1,8 @@
-"""Terraform on a copy of infra/terraform/, with providers out of a mirror on this machine and nothing from a network.
+"""Terraform on a copy of infra/terraform/, with its provider out of a mirror on this machine or else from where it is
+published.
 
-Takes a folder to work in; gives terraform's commands. Skips, saying what is missing, where there is no terraform or no
-mirror of providers. Knows nothing of what the configuration means.
+Takes a folder to work in; gives terraform's commands. Skips, saying what is missing, where there is no terraform or its
+provider cannot be had. Knows nothing of what the configuration means.
 """
 
 from __future__ import annotations
@@ -63,16 +64,25 @@ class Terraform:
 
 
 def terraform_in(folder: Path) -> Terraform:
-    """A copy of the configuration in ``folder``, initialised. Skips where that needs a network."""
-    path, providers = program(), mirror()
-    if providers is None:
-        pytest.skip(f"there is no mirror of terraform's providers here (a folder called {_REGISTRY} near the root)")
-    copy = folder / "terraform"
-    shutil.copytree(CONFIGURATION, copy, ignore=shutil.ignore_patterns(".terraform*", "*.tfstate*"))
-    settings = folder / "terraform.rc"
-    settings.write_text(f'provider_installation {{ filesystem_mirror {{ path = "{providers}" }} }}\n')
+    """A copy of the configuration in ``folder``, initialised. Skips where the provider cannot be had."""
+    terraform = Terraform(program(), folder / "terraform", _environment(folder))
+    shutil.copytree(CONFIGURATION, terraform.folder, ignore=shutil.ignore_patterns(".terraform*", "*.tfstate*"))
+    begun = terraform.run("init", "-backend=false", check=False)
+    if begun.returncode and mirror() is None:
+        pytest.skip(f"terraform's provider is not on this machine and cannot be fetched: {begun.stderr[-500:]}")
+    assert begun.returncode == 0, begun.stdout + begun.stderr
+    return terraform
+
+
+def _environment(folder: Path) -> dict[str, str]:
+    """This process's, without what is meant for terraform or AWS elsewhere, and with the mirror if there is one."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("TF_", "AWS_"))}
-    environment = {
+    settings = folder / "terraform.rc"
+    providers = mirror()
+    settings.write_text(
+        "" if providers is None else f'provider_installation {{ filesystem_mirror {{ path = "{providers}" }} }}\n'
+    )
+    return {
         **kept,
         "TF_CLI_CONFIG_FILE": str(settings),
         "TF_IN_AUTOMATION": "1",
@@ -81,6 +91,3 @@ def terraform_in(folder: Path) -> Terraform:
         "AWS_EC2_METADATA_DISABLED": "true",
         "NO_PROXY": "127.0.0.1",
     }
-    terraform = Terraform(path, copy, environment)
-    terraform.run("init", "-backend=false")
-    return terraform
