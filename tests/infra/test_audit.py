@@ -105,3 +105,26 @@ def test_a_real_audit_without_a_network(tmp_path: Path, monkeypatch: pytest.Monk
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: boto3\nVersion: 1.44.5\n")
     answer = advisories(tmp_path, "dropscribe")
     assert answer is None or answer == ([], ["boto3"])
+
+
+def test_what_the_real_tool_writes_is_read() -> None:
+    """pip-audit's own JSON, of a finding, of what is clean and of what it does not know: each is told as what it is."""
+    audit = pytest.importorskip("pip_audit._format", reason="pip-audit is not installed: ./run test brings it")
+    from packaging.version import Version
+    from pip_audit._service import ResolvedDependency, SkippedDependency, VulnerabilityResult
+
+    hole = VulnerabilityResult.create(["CVE-0000-0001", "GHSA-0"], "a hole", [Version("18.2"), Version("19.0.1")], None)
+    unmended = VulnerabilityResult.create(["PYSEC-0000-2"], "another", [], None)
+    told = audit.JsonFormat(output_desc=False, output_aliases=False).format(
+        {
+            ResolvedDependency("av", Version("18.1.0")): [hole, unmended],
+            ResolvedDependency("rich", Version("14")): [],
+            SkippedDependency("torch", "Dependency not found on PyPI and could not be audited: torch (2.13.0)"): [],
+            SkippedDependency("dropscribe", "distribution marked as editable"): [],
+        },
+        [],
+    )
+    assert advisories(Path(), "dropscribe", lambda command: subprocess.CompletedProcess(command, 1, told, "")) == (
+        ["av 18.1.0: CVE-0000-0001, mended in 18.2, 19.0.1", "av 18.1.0: PYSEC-0000-2, mended in no version"],
+        ["torch"],
+    )
