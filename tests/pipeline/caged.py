@@ -12,6 +12,7 @@ import json
 import mmap
 import os
 import resource
+import signal
 import socket
 import subprocess
 import sys
@@ -71,10 +72,66 @@ def write(path: str) -> None:
     Path(path).write_text("altered")
 
 
+def alter(path: str) -> None:
+    """In its place: another right than cutting it short."""
+    with open(path, "r+b") as file:
+        file.write(b"altered")
+
+
 def trace(pid: int) -> None:
     """PTRACE_SEIZE, and let go."""
     if ctypes.CDLL(None, use_errno=True).ptrace(0x4206, pid, 0, 0):
         raise OSError(ctypes.get_errno(), "ptrace")
+
+
+def of_a_child(act: Callable[[int], None]) -> Callable[[object], None]:
+    """With a process that may do no more than this one, so that nothing but a filter can forbid it."""
+
+    def attempt(argument: object) -> None:
+        pid = os.fork()
+        if pid == 0:
+            signal.pause()
+        try:
+            act(pid)
+        finally:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+
+    return attempt
+
+
+class _Part(ctypes.Structure):
+    _fields_ = (("base", ctypes.c_void_p), ("length", ctypes.c_size_t))
+
+
+def read_memory(pid: int) -> None:
+    """process_vm_readv, of a page that both have."""
+    page = ctypes.create_string_buffer(8)
+    part = _Part(ctypes.addressof(page), 8)
+    call("process_vm_readv", pid, ctypes.byref(part), 1, ctypes.byref(part), 1, 0)
+
+
+def write_memory(pid: int) -> None:
+    page = ctypes.create_string_buffer(8)
+    part = _Part(ctypes.addressof(page), 8)
+    call("process_vm_writev", pid, ctypes.byref(part), 1, ctypes.byref(part), 1, 0)
+
+
+def take_descriptor(pid: int) -> None:
+    process = os.pidfd_open(pid)
+    try:
+        os.close(call("pidfd_getfd", process, 1, 0))
+    finally:
+        os.close(process)
+
+
+def other_abi(argument: object) -> None:
+    """socket(AF_INET, SOCK_STREAM, 0) by its number among x32's calls."""
+    library = ctypes.CDLL(None, use_errno=True)
+    made = library.syscall(0x40000000 + 41, socket.AF_INET, socket.SOCK_STREAM, 0)
+    if made < 0:
+        raise OSError(ctypes.get_errno(), "socket")
+    os.close(made)
 
 
 def ring(argument: object) -> None:
@@ -97,8 +154,14 @@ ATTEMPTS: dict[str, Callable[[Any], object]] = {
     "read": lambda path: Path(path).read_bytes()[:1],
     "list": os.listdir,
     "write": write,
+    "alter": alter,
     "signal": lambda pid: os.kill(pid, 0),
     "trace": trace,
+    "trace a child": of_a_child(trace),
+    "read a child": of_a_child(read_memory),
+    "write a child": of_a_child(write_memory),
+    "take from a child": of_a_child(take_descriptor),
+    "other abi": other_abi,
     "run": lambda path: subprocess.run([path], check=True, stdout=subprocess.DEVNULL),
     "memory": ask_for,
 }

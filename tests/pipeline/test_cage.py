@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import socket
 import subprocess
 import sys
@@ -122,6 +123,22 @@ def test_other_processes_are_left_alone(work: Path, files: str) -> None:
     assert found == ["PermissionError", "PermissionError" if files == "own" else "done"]
 
 
+@pytest.mark.parametrize("files", ["own", "host"])
+def test_what_looks_into_processes_is_closed(work: Path, files: str) -> None:
+    """The calls by which one process looks into another one, or takes what that has open, are not there even for a
+    process that could do so by its rights.
+    """
+    attempts = tuple((name, None) for name in ("trace a child", "read a child", "write a child", "take from a child"))
+    assert outcomes(None, *attempts) == ["done"] * 4
+    assert outcomes({"write": [str(work)], "files": files}, *attempts) == ["PermissionError"] * 4
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="x32 is another way to call the kernel of x86_64")
+def test_calls_by_other_numbers_are_refused(work: Path) -> None:
+    """What is forbidden under one number is not had under another one, whether or not this kernel knows that."""
+    assert outcomes({"write": [str(work)]}, ("other abi", None)) == ["PermissionError"]
+
+
 def test_what_it_works_with_is_there(tmp_path: Path, work: Path) -> None:
     """Its work directory and temporary files, models (also behind links, which lead anywhere), programs, devices; of
     the models nothing is altered, and what it wrote cannot be run.
@@ -138,9 +155,10 @@ def test_what_it_works_with_is_there(tmp_path: Path, work: Path) -> None:
     attempts: tuple[tuple[str, Any], ...] = (
         ("write", str(work / "a")), ("read", str(work / "a")), ("read", str(models / "large/model.bin")),
         ("write", "/dev/null"), ("run", "/bin/true"),
-        ("write", str(models / "large/model.bin")), ("write", str(models / "more")), ("run", str(script)),
+        ("write", str(models / "large/model.bin")), ("alter", str(models / "large/model.bin")),
+        ("write", str(models / "more")), ("run", str(script)),
     )  # fmt: skip
-    assert outcomes(cage, *attempts) == ["done"] * 5 + ["PermissionError"] * 3
+    assert outcomes(cage, *attempts) == ["done"] * 5 + ["PermissionError"] * 4
 
 
 def test_the_temporary_files_of_all_are_not_its_own(tmp_path: Path, work: Path) -> None:
