@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import platform
@@ -113,6 +114,34 @@ def test_credentials_of_others_are_out_of_sight(tmp_path: Path, work: Path) -> N
     (bucket / "a.json").write_text("{}")
     outcomes({"write": [str(work)]}, *attempts)
     assert (bucket / "a.json").read_text() == "{}"
+
+
+def test_no_more_of_the_system_than_it_needs(work: Path) -> None:
+    """Of /etc only what libraries look for, and of a checkout only its own package, although it is run from there."""
+    attempts = (("list", "/etc"), ("read", str(ROOT / "pyproject.toml")), ("read", str(ROOT / "pipeline/__init__.py")))
+    assert outcomes(None, *attempts) == ["done"] * 3
+    assert outcomes({"write": [str(work)]}, *attempts) == ["PermissionError", "PermissionError", "done"]
+
+
+def test_tcp_is_closed_twice(port: int) -> None:
+    """Where a filter of system calls is not to be had, the bar on files keeps TCP closed by itself."""
+    code = (
+        "import socket, sys; from pipeline.cage import kernel, paths; "
+        "version = kernel.call('landlock_create_ruleset', None, 0, 1); "
+        "kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1); "
+        "paths.enclose([('/', paths.KEEP)], network=sys.argv[2] == 'host'); "
+        "print(version, socket.socket().connect_ex(('127.0.0.1', int(sys.argv[1]))))"
+    )
+    found = {}
+    for network in ("none", "host"):
+        command = [sys.executable, "-P", "-c", code, str(port), network]
+        done = subprocess.run(command, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False)
+        if done.returncode:
+            pytest.skip(f"this kernel allows no Landlock: {done.stderr[-200:]}")
+        version, found[network] = map(int, done.stdout.split())
+        if version < 4:
+            pytest.skip(f"this kernel's Landlock, ABI {version}, knows nothing of TCP")
+    assert found == {"none": errno.EACCES, "host": 0}
 
 
 @pytest.mark.parametrize("files", ["own", "host"])
