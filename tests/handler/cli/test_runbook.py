@@ -32,9 +32,10 @@ from docs_rig import text_of
 
 from handler.child import child_environment
 from handler.clock import SystemClock
+from handler.events import created_event
 from handler.settings import load_settings
 from handler.store.folder import FolderStore
-from pipeline.errors import NoAudio, OutOfMemory
+from pipeline.errors import NoAudio, OutOfMemory, OutOfSpace
 
 KEY = "calls/talk.wav"
 
@@ -242,6 +243,24 @@ def _lost(desk: Desk) -> None:
     client.close()
 
 
+@trouble("GPUs run although nothing waits")
+def _in_vain(desk: Desk) -> None:
+    import boto3
+
+    client = boto3.session.Session().client("sqs")
+    url = client.get_queue_url(QueueName=desk.queue)["QueueUrl"]
+    client.send_message(QueueUrl=url, MessageBody=created_event("another-bucket", f"input/{KEY}"))
+    told = desk.cli("work", desk.bucket, "--queue", desk.queue, "--drain")
+    assert "another-bucket" in told.stderr, "its log names the bucket"
+    assert "queued" not in desk.well("dropscribe status BUCKET")
+    doctor = " ".join(desk.type("dropscribe doctor BUCKET --queue QUEUE").stdout.split())
+    counts = re.search(r"(\d+) messages wait, (\d+) are being worked on", doctor)
+    assert counts is not None, doctor
+    assert sum(map(int, counts.groups())) == 1
+    client.purge_queue(QueueUrl=url)
+    client.close()
+
+
 @trouble("One recording does not get on")
 def _stuck(desk: Desk) -> None:
     desk.drop()
@@ -283,6 +302,21 @@ def _die(desk: Desk) -> None:
     assert "OutOfMemory" in listed
     desk.well("dropscribe dead retry BUCKET --all")
     assert desk.drain()["completed"] == 2
+
+
+@trouble("The disk is full")
+def _full(desk: Desk) -> None:
+    desk.cli.env["DROPSCRIBE_MAX_ATTEMPTS"] = "1"
+    desk.drop()
+    desk.cli.failures = [OutOfSpace("the work directory's disk is full").to_detail()]
+    assert desk.cli.json("work", desk.bucket, "--drain")["failed"] == 1
+    desk.cli.failures = ()
+    said = desk.well("dropscribe doctor")
+    assert "work directory" in said
+    assert "disk of models" in said
+    assert "OutOfSpace" in desk.well("dropscribe dead list BUCKET")
+    desk.well("dropscribe dead retry BUCKET --all")
+    assert desk.drain()["completed"] == 1
 
 
 @trouble("Jobs are taken over")
