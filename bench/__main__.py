@@ -32,7 +32,9 @@ BENCHES: dict[str, tuple[str, str]] = {
     "wording": ("bench.wording", "Text options on ten hours of words"),
     "overhead": ("bench.overhead", "The handler's own work beside a job of a minute"),
     "process": ("bench.process", "Start-up of the command, memory of a worker"),
+    "cold": ("bench.cold", "From the start of a worker's process to its first claim, without models"),
     "requests": ("bench.requests_per_job", "Requests to the store for each job"),
+    "cost": ("bench.cost", "Dollars on AWS while nothing is to be done, by counted requests"),
     "sources": ("bench.sources", "From a drop to its result by queue and scan, many jobs, many workers, an idle one"),
 }
 

@@ -26,6 +26,7 @@ import pipeline
 from handler.clock import Clock
 from handler.errors import EngineDied
 from handler.recycling import Drift, kind_of
+from pipeline.cage.wish import Cage
 from pipeline.errors import DeviceLost, ErrorDetail
 from pipeline.types import Done, Event, ExportRequest, Failed, JobRequest, Media, PrepareRequest, Ready
 
@@ -72,8 +73,10 @@ class Engine(Protocol):
 
 class ChildEngine:
     """``python -m pipeline engine`` behind a pair of pipes. ``arguments``: the engine's own settings, see
-    `pipeline.__main__`. ``drift``: when its memory has grown so much that a fresh process takes its place between two
-    jobs; ``recycled`` counts them.
+    `pipeline.__main__`. ``cage``: what it gives up before it does anything, asked for at each start; nothing without.
+    ``drift``: when its memory has grown so much that a fresh process takes its place between two
+    jobs. ``restarts``: how often a process ended that a fresh one has to replace, by reason (`handler.metrics`);
+    ``ready_seconds``: what the first one took to be ready, once one was.
     """
 
     def __init__(
@@ -84,19 +87,28 @@ class ChildEngine:
         arguments: Sequence[str] = (),
         home: Path | None = None,
         drift: Drift | None = None,
+        cage: Callable[[], Cage] | None = None,
     ) -> None:
         self._clock = clock
         # -P: a stray pipeline.py in the current folder is not the engine.
         self._command = [*(command or [sys.executable, "-P", "-m", "pipeline", "engine"]), *arguments]
         self._home = home
         self._drift = drift or Drift()
+        self._cage = cage
         self._warned = False
         self._pipe = threading.Lock()  # one line at a time
-        self.recycled = 0
+        self.restarts: collections.Counter[str] = collections.Counter()
+        self.ready_seconds: float | None = None
+        self._started = 0.0  # monotonic, the present process
         self._process: subprocess.Popen[bytes] | None = None
         self._events: queue.Queue[bytes | None] = queue.Queue()
         self._tail: collections.deque[str] = collections.deque(maxlen=_TAIL_LINES)
         self._log: threading.Thread | None = None
+
+    @property
+    def recycled(self) -> int:
+        """How often a fresh process took the place of one whose memory had grown."""
+        return self.restarts["grown"]
 
     @property
     def pid(self) -> int | None:
@@ -125,7 +137,7 @@ class ChildEngine:
             self._warned = True
             log.warning("DROPSCRIBE_ENGINE_MEMORY_BYTES is less than the engine needs for its models: it has no effect")
         if reason is not None:
-            self.recycled += 1
+            self.restarts["grown"] += 1
             log.info("the engine is started afresh: %s", reason)
             self.close()
 
@@ -143,9 +155,11 @@ class ChildEngine:
                     limit = time_limit(event.duration)
                 finished = isinstance(event, Done | Failed)
                 if isinstance(event, Failed) and event.error.error_class == DeviceLost.__name__:
-                    self._kill()  # it ends by itself, but may take the next job's line before it does
+                    self._kill("device_lost")  # it ends by itself, but may take the next job's line before it does
                 if not isinstance(event, Ready):
                     yield event
+                elif self.ready_seconds is None:
+                    self.ready_seconds = self._clock.monotonic() - self._started
                 if finished:
                     return
                 if self._clock.monotonic() - started > limit:
@@ -208,12 +222,12 @@ class ChildEngine:
 
     def _start(self) -> None:
         self._kill()
-        self._drift = self._drift.fresh()
+        self._drift, self._started = self._drift.fresh(), self._clock.monotonic()
         read_fd, write_fd = os.pipe()
         self._events, self._tail = queue.Queue(), collections.deque(maxlen=_TAIL_LINES)
         try:
             self._process = subprocess.Popen(
-                [*self._command, "--events-fd", str(write_fd)],
+                [*self._command, *self._bars(), "--events-fd", str(write_fd)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
@@ -231,6 +245,9 @@ class ChildEngine:
             target=_drain, args=(self._process.stderr, self._tail), name="engine log", daemon=True
         )
         self._log.start()
+
+    def _bars(self) -> list[str]:
+        return [] if self._cage is None else ["--cage", self._cage().model_dump_json()]
 
     def _next(self, poll: float) -> Event | None:
         try:
@@ -256,9 +273,11 @@ class ChildEngine:
     def _last_words(self) -> str:
         return self._tail[-1] if self._tail else "it said nothing"
 
-    def _kill(self) -> None:
+    def _kill(self, reason: str | None = None) -> None:
+        """``reason``: of `restarts`; without one, whether it had ended by itself."""
         if self._process is None:
             return
+        self.restarts[reason or ("killed" if self._process.poll() is None else "died")] += 1
         self._process.kill()
         self._process.wait()
         if self._process.stdin is not None:

@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import unquote_plus
+from urllib.parse import quote_plus, unquote_plus
 
 from handler.errors import HandlerError
 
@@ -53,6 +53,13 @@ def parse_events(body: str | bytes) -> tuple[ObjectEvent, ...]:
     except (ValueError, RecursionError) as error:
         raise NotAnEvent(f"the message is not JSON: {error}") from error
     return tuple(dict.fromkeys(_events(value, 0)))
+
+
+def created_event(bucket: str, key: str) -> str:
+    """A message that says of one object what S3's own would: for what S3 told nobody of."""
+    named = {"bucket": {"name": bucket}, "object": {"key": quote_plus(key)}}
+    record = {"eventSource": "dropscribe:sweep", "eventName": "ObjectCreated:Put", "s3": named}
+    return json.dumps({"Records": [record]}, separators=(",", ":"))
 
 
 def _events(value: Any, depth: int) -> Iterator[ObjectEvent]:

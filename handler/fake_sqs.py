@@ -133,6 +133,13 @@ class FakeSqs:
 
         return self._call("send_message", given, send)
 
+    def send_message_batch(self, **given: Any) -> dict[str, Any]:
+        def send(url: str, body: str) -> dict[str, Any]:
+            self._queue(url).messages.append(_Message(body, {}, self._now()))
+            return {}
+
+        return self._call("send_message_batch", given, lambda: self._batch(given, send, "MessageBody"))
+
     def get_queue_url(self, **given: Any) -> dict[str, Any]:
         def find() -> dict[str, Any]:
             self._queue(given["QueueName"])
@@ -142,8 +149,15 @@ class FakeSqs:
 
     def get_queue_attributes(self, **given: Any) -> dict[str, Any]:
         def read() -> dict[str, Any]:
-            redrive = self._queue(given["QueueUrl"]).redrive
-            return {"Attributes": {"RedrivePolicy": json.dumps(redrive)} if redrive else {}}
+            queue = self._queue(given["QueueUrl"])
+            waiting = sum(message.visible_at <= self._now() for message in queue.messages)
+            counts = {
+                "ApproximateNumberOfMessages": str(waiting),
+                "ApproximateNumberOfMessagesNotVisible": str(len(queue.messages) - waiting),
+                "ApproximateNumberOfMessagesDelayed": "0",
+            }
+            found = counts | ({"RedrivePolicy": json.dumps(queue.redrive)} if queue.redrive else {})
+            return {"Attributes": {name: value for name, value in found.items() if name in given["AttributeNames"]}}
 
         return self._call("get_queue_attributes", given, read)
 

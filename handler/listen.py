@@ -8,30 +8,24 @@ that one again and again, and nothing behind it. Knows nothing of jobs.
 
 from __future__ import annotations
 
-import contextlib
 import hmac
 import logging
-import socket
-import socketserver
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, HTTPServer
-from typing import Any
+from http.server import BaseHTTPRequestHandler
 
 from handler.clock import Clock
-from handler.errors import Usage
 from handler.events import NotAnEvent, parse_events
+from handler.httpd import READ_SECONDS, Server
 from handler.source import Translate
 
 log = logging.getLogger(__name__)
 
 _LARGEST_POST = 1 << 20  # bytes
-_READ_SECONDS = 10.0  # a client that says nothing for so long is hung up on
 _LOOK_SECONDS = 0.2  # how often a waiting worker looks whether it was told to stop
 _MOST_WAITING = 100_000  # keys; more are dropped, because the scan finds them
-_MOST_CONNECTIONS = 64  # one more, and the oldest is hung up on
 _PINGS = (b"", b"{}")  # bodies with which senders try out an address
 
 
@@ -104,21 +98,12 @@ class Webhook:
         self._inbox = Inbox(clock)
         self._closed = False
         handler = type("Post", (_Post,), {"inbox": self._inbox, "translate": staticmethod(translate), "token": token})
-        try:
-            self._server = _Server(host, port, handler)
-        except (OSError, OverflowError) as error:
-            reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-            raise Usage(f"{host}:{port} cannot be listened on: {reason}", "Choose another --address.") from error
-        self._thread = threading.Thread(
-            target=self._server.serve_forever, args=(_LOOK_SECONDS,), name="webhook", daemon=True
-        )
-        self._thread.start()
+        self._server = Server(host, port, handler, name="webhook", hint="Choose another --address.")
 
     @property
     def address(self) -> tuple[str, int]:
         """Host and port as bound: port 0 has become a real one."""
-        host, port = self._server.server_address[:2]
-        return str(host), int(port)
+        return self._server.address
 
     def wait(self, seconds: float, stop: threading.Event) -> Sequence[Told]:
         until = self._clock.monotonic() + seconds
@@ -138,50 +123,14 @@ class Webhook:
     def close(self) -> None:
         if not self._closed:
             self._closed = True
-            self._server.shutdown()
-            self._server.server_close()
-            self._thread.join()
-
-
-class _Server(socketserver.ThreadingMixIn, HTTPServer):
-    daemon_threads = True
-    block_on_close = False
-    request_queue_size = 64
-
-    def __init__(self, host: str, port: int, handler: type[BaseHTTPRequestHandler]) -> None:
-        self._open: dict[Any, None] = {}  # connections, the oldest first
-        self._lock = threading.Lock()
-        self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        super().__init__((host, port), handler)
-
-    def server_bind(self) -> None:
-        socketserver.TCPServer.server_bind(self)  # HTTPServer's would ask the DNS for this machine's name
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        """Whoever comes is served: it is those who have been here longest, silent or slow, who make room."""
-        with self._lock:
-            if len(self._open) >= _MOST_CONNECTIONS:
-                oldest = next(iter(self._open))
-                del self._open[oldest]
-                with contextlib.suppress(OSError):
-                    oldest.shutdown(socket.SHUT_RDWR)  # its thread reads the end, and closes it
-            self._open[request] = None
-        super().process_request(request, client_address)
-
-    def shutdown_request(self, request: Any) -> None:
-        with self._lock:
-            self._open.pop(request, None)
-        super().shutdown_request(request)
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        log.debug("listen: a connection ended early", exc_info=True)
+            self._server.close()
 
 
 class _Post(BaseHTTPRequestHandler):
     inbox: Inbox
     translate: Translate
     token: str | None
-    timeout = _READ_SECONDS
+    timeout = READ_SECONDS
     server_version = "dropscribe"
     sys_version = ""
     protocol_version = "HTTP/1.1"

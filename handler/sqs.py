@@ -1,8 +1,8 @@
 """The connection to one queue of SQS, or of anything that speaks its protocol.
 
-Takes boto3's clients and the queue's URL; receives, deletes, shows again, puts away. What goes wrong with a receive is
-raised; all else is logged, because SQS makes it good by itself: a message that was not deleted comes again. Knows
-nothing of what messages say.
+Takes boto3's clients and the queue's URL; receives, deletes, shows again, puts away, counts, sends. What
+goes wrong with a receive, a count or a send is raised; all else is logged, because SQS makes it good by itself: a
+message that was not deleted comes again. Knows nothing of what messages say.
 """
 
 from __future__ import annotations
@@ -24,6 +24,11 @@ LONGEST_HOLD = 43_200.0  # seconds from its receipt that a message can be kept i
 BATCH = 10  # messages in one request
 FIFO = ".fifo"  # the end of such a queue's name
 FEW_RECEIVES = 100  # a maxReceiveCount below it puts messages of busy jobs away
+_COUNTS = (
+    "ApproximateNumberOfMessages",
+    "ApproximateNumberOfMessagesNotVisible",
+    "ApproximateNumberOfMessagesDelayed",
+)
 _PERMISSIONS = "Allow sqs:GetQueueAttributes, ReceiveMessage, DeleteMessage and ChangeMessageVisibility on it."
 _QUICK_SECONDS = 3.0  # to connect, and again to read, where the heartbeat waits
 
@@ -103,6 +108,34 @@ class Sqs:
         except Exception as error:
             log.info("queue: visibility: %s", told(error))
 
+    def held(self) -> int:
+        """About how many messages the queue has: those that wait, those that somebody received, those that are
+        delayed. `AccessDenied`, `Unavailable`.
+        """
+        try:
+            counts = self._client.get_queue_attributes(QueueUrl=self._url, AttributeNames=list(_COUNTS))["Attributes"]
+        except Exception as error:
+            raise translated(self._url, error) from error
+        return sum(int(counts.get(name, 0)) for name in _COUNTS)
+
+    def send(self, bodies: Sequence[str]) -> None:
+        """Put messages into the queue, in batches. After an error some of them may be there: `AccessDenied`,
+        `Unavailable`.
+        """
+        for batch in _batches(bodies):
+            entries = [
+                {"Id": str(place), "MessageBody": body, **(_apart(body) if self._url.endswith(FIFO) else {})}
+                for place, body in enumerate(batch)
+            ]
+            try:
+                failed = self._client.send_message_batch(QueueUrl=self._url, Entries=entries).get("Failed", ())
+            except Exception as error:
+                if "AccessDenied" in _code(error):
+                    raise AccessDenied(f"nothing may be sent to {self._url}", "Allow sqs:SendMessage on it.") from error
+                raise translated(self._url, error) from error
+            if failed:
+                raise Unavailable(f"the queue {self._url} refused {len(failed)} messages: {failed[0].get('Code')}")
+
     def put_away(self, message: Received, reason: str) -> None:
         """Into the dead-letter queue with the reason, then out of this one. Without one, what it said is in the log."""
         log.error("queue: %s; it is put away: %.500s", reason, message.body)
@@ -139,7 +172,7 @@ def open_sqs(name: str, clients: Callable[[], tuple[Any, Any]] | None = None) ->
         url = name if "://" in name else client.get_queue_url(QueueName=name)["QueueUrl"]
         answer = client.get_queue_attributes(QueueUrl=url, AttributeNames=["RedrivePolicy"])
     except Exception as error:
-        raise _translated(name, error) from error
+        raise translated(name, error) from error
     if url.endswith(FIFO):
         log.warning("queue: it is a FIFO queue: while one message of a group is worked on, the others of it wait.")
     policy = _policy(answer)
@@ -172,8 +205,8 @@ def _received(raw: dict[str, Any]) -> Received:
     return Received(raw["ReceiptHandle"], raw.get("Body", ""), int(count) if count.isdigit() else 1)
 
 
-def _batches(receipts: Sequence[str]) -> list[Sequence[str]]:
-    return [receipts[start : start + BATCH] for start in range(0, len(receipts), BATCH)]
+def _batches(all_of_them: Sequence[str]) -> list[Sequence[str]]:
+    return [all_of_them[start : start + BATCH] for start in range(0, len(all_of_them), BATCH)]
 
 
 def _fifo(body: str) -> dict[str, str]:
@@ -182,6 +215,12 @@ def _fifo(body: str) -> dict[str, str]:
         "MessageGroupId": "unreadable",
         "MessageDeduplicationId": hashlib.sha256(body.encode(errors="replace")).hexdigest(),
     }
+
+
+def _apart(body: str) -> dict[str, str]:
+    """What a queue in order wants: here a group for each message, so that none waits for another."""
+    digest = hashlib.sha256(body.encode()).hexdigest()
+    return {"MessageGroupId": digest, "MessageDeduplicationId": digest}
 
 
 def _plain(text: str) -> str:
@@ -207,8 +246,12 @@ def _clients() -> tuple[Any, Any]:
         raise Usage(f"the queue's client cannot be made: {told(error)}", "Set AWS_REGION and credentials.") from error
 
 
-def _translated(name: str, error: Exception) -> HandlerError:
-    code = str(getattr(error, "response", {}).get("Error", {}).get("Code", ""))
+def _code(error: Exception) -> str:
+    return str(getattr(error, "response", {}).get("Error", {}).get("Code", ""))
+
+
+def translated(name: str, error: Exception) -> HandlerError:
+    code = _code(error)
     if "NonExistentQueue" in code or "QueueDoesNotExist" in code:
         return Usage(f"there is no queue {name}", "Check the URL, the region (AWS_REGION) and AWS_ENDPOINT_URL_SQS.")
     if "InvalidAddress" in code or type(error).__name__ == "ParamValidationError":

@@ -16,11 +16,16 @@ from typing import Any, Protocol
 
 from handler.layout import Layout, is_batch, is_options, is_recording
 from handler.settings import Settings
-from handler.store.base import Info, Store
+from handler.store.base import Info, Listing, Store
 from handler.types import Member, Source
 
 log = logging.getLogger(__name__)
 
+LISTED_AT_ONCE = 1000  # keys in one answer of S3's
+# The defaults of the settings scan_seconds, scan_idle_seconds and scan_page_seconds, by what a listing costs.
+_LEAST: Mapping[Listing, float] = {"free": 0.5, "own": 2.0, "paid": 2.0}
+_IDLE: Mapping[Listing, float] = {"free": 0.5, "own": 15.0, "paid": 30.0}
+_PAGE: Mapping[Listing, float] = {"free": 0.0, "own": 0.0, "paid": 0.5}
 _ID_BYTES = 32  # a sid is a SHA-256
 SID = re.compile("[0-9a-f]{64}")
 
@@ -162,18 +167,26 @@ class Pace:
 
     A folder is scanned at one pace: its listings cost nothing, and a newcomer expects a dropped file to be seen at
     once. A worker that ``hears`` of inputs scans rarely, for what it was not told; but like any other while a batch is
-    open, whose members nothing tells of.
+    open, whose members nothing tells of. Where each 1,000 keys are a request on a bill, an idle bucket is looked at
+    half as often as on a server of one's own, and the pause after a scan is never shorter than its requests are worth,
+    so that a day's scans cost no more with a million keys than with a few.
     """
 
-    def __init__(self, settings: Settings, *, local: bool, hears: bool = False) -> None:
-        self.least = settings.scan_seconds or (0.5 if local else 2.0)  # seconds between two scans
-        self._most = self.least if local else max(self.least, settings.scan_idle_seconds)
+    def __init__(self, settings: Settings, listing: Listing, *, hears: bool = False) -> None:
+        self.least = settings.scan_seconds or _LEAST[listing]  # seconds between two scans
+        idle = settings.scan_idle_seconds or _IDLE[listing]
+        self._most = self.least if listing == "free" else max(self.least, idle)
         self._rarely = settings.reconcile_seconds if hears else None
+        page = settings.scan_page_seconds
+        self._page = 0.0 if listing == "free" else _PAGE[listing] if page is None else page
         self._pause = self.least
 
-    def after(self, *, found_work: bool, batches: bool = False) -> float:
-        """Seconds to wait after a scan that found work, or did not. ``batches``: one is open."""
+    def after(self, *, found_work: bool, batches: bool = False, listed: int = 0) -> float:
+        """Seconds to wait after a scan that found work, or did not. ``batches``: one is open; ``listed``: keys that the
+        scan saw.
+        """
+        worth = self._page * (listed // LISTED_AT_ONCE)
         if self._rarely is not None and not batches:
-            return self._rarely
-        pause = self._pause = self.least if found_work else min(self._pause * 1.5, self._most)
-        return pause
+            return max(self._rarely, worth)
+        self._pause = self.least if found_work else min(self._pause * 1.5, self._most)
+        return max(self._pause, worth)

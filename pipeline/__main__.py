@@ -30,6 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(name)s: %(message)s")
     try:
         if given.command == "engine":
+            if given.cage is not None:
+                _confine(given.cage)  # before anything else is imported: libraries start threads
             from pipeline.engine import serve
             from pipeline.models import Models
 
@@ -64,6 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     engine = commands.add_parser("engine", help="run jobs that come as JSON lines on stdin; started by the worker")
     engine.add_argument("--events-fd", type=_descriptor, required=True, help="descriptor to write events to")
+    engine.add_argument("--cage", help="what to give up first, as JSON: see pipeline.cage; default: nothing")
     _add_devices(engine)
     probe = commands.add_parser("probe", help="say what this machine can compute with, by trying")
     probe.add_argument("--model", help="the model to try: a name, or the path of its folder; else the best on disk")
@@ -90,6 +93,15 @@ def _add_devices(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", choices=get_args(Device), default="auto")
     parser.add_argument("--compute-type", choices=get_args(ComputeType), help="default: the best on the device")
     parser.add_argument("--gpu-memory-threshold", type=_share, default=THRESHOLD, help="of it in use by others")
+
+
+def _confine(text: str) -> None:
+    """One line for each bar that the kernel did not allow. An engine in no cage at all is no engine: ValueError."""
+    from pipeline.cage.confine import confine
+    from pipeline.cage.wish import Cage
+
+    for line in confine(Cage.model_validate_json(text)):
+        logging.getLogger("pipeline.cage").warning("%s", line)
 
 
 def _descriptor(text: str) -> int:

@@ -109,6 +109,27 @@ def gpus(open_library: OpenLibrary = ctypes.CDLL) -> Gpus:
         return Gpus(problem=f"the NVIDIA driver gives no GPUs: {error}", broken=broken)
 
 
+def memory_in_use(open_library: OpenLibrary = ctypes.CDLL) -> dict[int, tuple[int, int]]:
+    """Bytes used and in all of each GPU, by NVML's own index, which knows nothing of CUDA_VISIBLE_DEVICES. CUDA itself
+    is not touched, so a process that must keep off the GPU may ask. Empty where nobody can tell; never raises.
+    """
+    try:
+        nvml = open_library(NVML)
+        count = ctypes.c_uint()
+        if nvml.nvmlInit_v2() != 0 or nvml.nvmlDeviceGetCount_v2(ctypes.byref(count)) != 0:
+            return {}
+    except (OSError, AttributeError):
+        return {}
+    found = {}
+    for index in range(count.value):
+        handle = ctypes.c_void_p()
+        if nvml.nvmlDeviceGetHandleByIndex_v2(ctypes.c_uint(index), ctypes.byref(handle)) == 0:
+            told = _memory_of(nvml, handle)
+            if told is not None:
+                found[index] = (told.used, told.total)
+    return found
+
+
 def in_use(settings: DeviceSettings, look: Callable[[], Gpus] = gpus) -> dict[str, str]:
     """The GPU and why it is to be left alone: with ``auto``, when more of it is in use than the settings allow."""
     if settings.device != "auto":
@@ -209,14 +230,19 @@ def _free(nvml: Any, identity: uuid.UUID) -> dict[str, int]:
     names = (f"{kind}-{identity}".encode() for kind in ("GPU", "MIG"))
     if not any(nvml.nvmlDeviceGetHandleByUUID(ctypes.c_char_p(name), ctypes.byref(handle)) == 0 for name in names):
         return {}
+    memory = _memory_of(nvml, handle)
+    if memory is None:
+        return {}
+    return {"free": memory.free, "allocated": memory.used, "reserved": memory.reserved}
+
+
+def _memory_of(nvml: Any, handle: ctypes.c_void_p) -> _Memory | None:
     memory = _Memory(version=ctypes.sizeof(_Memory) | 2 << 24)
     try:
         status = nvml.nvmlDeviceGetMemoryInfo_v2(handle, ctypes.byref(memory))
     except AttributeError:  # a driver before 510
-        return {}
-    if status != 0:
-        return {}
-    return {"free": memory.free, "allocated": memory.used, "reserved": memory.reserved}
+        return None
+    return memory if status == 0 else None
 
 
 def _torch(index: int) -> dict[str, int]:

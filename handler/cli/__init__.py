@@ -28,6 +28,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "delete": ("handler.cli.delete", "Delete what was made of a recording in BUCKET."),
     "dead": ("handler.cli.dead", "Look at jobs that failed for good, and have them tried again."),
     "cache": ("handler.cli.cache", "Look at, prune, or empty the cache of finished stages."),
+    "sweep": ("handler.cli.sweep", "Tell a queue what it missed of BUCKET, and send callbacks."),
     "models": ("handler.cli.models", "See which models there are, fetch them, and put them into a bucket for a fleet."),
     "doctor": ("handler.cli.doctor", "Check this machine, and BUCKET, and say what to do."),
 }

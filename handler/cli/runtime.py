@@ -37,11 +37,18 @@ def escaped(text: str) -> str:
 
 def child_engine(clock: Clock, home: Path, settings: Settings) -> Engine:
     """The real engine: a child process, started at the first job. ``home``: what it sees as its home folder."""
+    from handler.cage import cage_of, hide
     from handler.child import ChildEngine
     from handler.recycling import Drift
 
-    drift = Drift(settings.engine_memory_bytes)
-    return ChildEngine(clock, arguments=engine_arguments(settings), home=home, drift=drift)
+    hide()
+    return ChildEngine(
+        clock,
+        arguments=engine_arguments(settings),
+        home=home,
+        drift=Drift(settings.engine_memory_bytes),
+        cage=lambda: cage_of(settings, home),
+    )
 
 
 def engine_arguments(settings: Settings) -> list[str]:
@@ -96,13 +103,22 @@ def _verbose(ctx: click.Context, param: click.Parameter, value: bool) -> None:
         ctx.find_root().meta["handler.cli.verbose"] = True
 
 
-def start_log(level: int = logging.WARNING) -> None:
-    """Log to stderr, in colour if it is a terminal. ``--verbose`` lowers ``level`` by one step."""
+def stderr_is_terminal() -> bool:
+    return sys.stderr.isatty()
+
+
+def start_log(level: int = logging.WARNING, form: logging.Formatter | None = None) -> None:
+    """Log to stderr: in the given ``form``, or for people, in colour if it is a terminal. ``--verbose`` lowers
+    ``level`` by one step.
+    """
     context = click.get_current_context(silent=True)
     if context is not None and context.find_root().meta.get("handler.cli.verbose"):
         level = min(level, logging.INFO) if level > logging.INFO else logging.DEBUG
     handler: logging.Handler
-    if sys.stderr.isatty():
+    if form is not None:
+        handler = _Stderr()
+        handler.setFormatter(form)
+    elif stderr_is_terminal():
         from rich.logging import RichHandler
 
         from handler.cli.screen import messages
@@ -112,7 +128,8 @@ def start_log(level: int = logging.WARNING) -> None:
         handler = _Stderr()
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s"))
     handler.set_name("dropscribe")
-    handler.addFilter(_one_line)
+    if form is None:
+        handler.addFilter(_one_line)
     root = logging.getLogger()
     for old in [old for old in root.handlers if old.get_name() == "dropscribe"]:
         root.removeHandler(old)

@@ -22,13 +22,14 @@ from typing import Any, TypeVar
 import click
 
 from handler.cli.bucket import Bucket, folder_of, open_bucket
-from handler.cli.runtime import Runtime, standard, start_log
+from handler.cli.runtime import Runtime, standard
 from handler.cli.screen import messages, note, write_json
+from handler.cli.watched import Watched
 from handler.clock import Clock
 from handler.errors import EXIT_TEMPORARY, Usage
 from handler.models.hub import fetch
 from handler.models.library import Library
-from handler.settings import Settings
+from handler.settings import Settings, load_settings
 from handler.source import Source
 from handler.store.opening import event_keys
 from handler.store.probe import probe
@@ -94,34 +95,51 @@ def be_a_worker(
     as_json: bool,
 ) -> None:
     """From the command line to the last line that is written."""
-    start_log(logging.INFO)
     called = _called(name, runtime.clock)
-    opened = open_bucket(bucket, runtime, make=True, model=model)
-    hears = source(opened)
+    watched = Watched(load_settings(), runtime.clock, called)
     try:
-        found = ready_model(opened.settings, runtime.clock)
-        for warning in found.warnings:
-            log.warning("%s", warning.message)
-        probe(opened.store, runtime.clock, prefix=f"{opened.layout.state}probe/")
-        _make_input(opened)
-        worker = Worker(
-            opened.store,
-            opened.settings,
-            runtime.clock,
-            runtime.engine(runtime.clock, opened.settings.work_dir, opened.settings),
-            name=called,
-            stop=threading.Event(),
-            source=hears,
-            beside=in_turn if folder_of(opened.store) is not None else side_by_side,
-            aside=side_by_side,
-            ahead=side_by_side if opened.settings.fetch_ahead else None,
-        )
-        _say_hello(opened, worker, found, drain)
-        tally = _run(worker, drain, runtime.clock, opened.settings.stop_seconds)
+        with watched.phase("bucket"):
+            opened = open_bucket(bucket, runtime, make=True, model=model)
+            hears = source(opened)
+        try:
+            worker, found = _ready_worker(runtime, opened, hears, watched, called)
+            _say_hello(opened, worker, found, drain)
+            tally = _run(worker, drain, runtime.clock, opened.settings.stop_seconds)
+        finally:
+            if hears is not None:
+                hears.close()
     finally:
-        if hears is not None:
-            hears.close()
+        watched.close()
     _say_goodbye(opened, worker, tally, as_json)
+
+
+def _ready_worker(
+    runtime: Runtime, opened: Bucket, hears: Source | None, watched: Watched, name: str
+) -> tuple[Worker, Model]:
+    """With its model at hand, on a bucket that keeps its promises; what is raised says why there is none."""
+    with watched.phase("model"):
+        found = ready_model(opened.settings, runtime.clock)
+    for warning in found.warnings:
+        log.warning("%s", warning.message)
+    with watched.phase("probe"):
+        probe(opened.store, runtime.clock, prefix=f"{opened.layout.state}probe/")
+    _make_input(opened)
+    engine = runtime.engine(runtime.clock, opened.settings.work_dir, opened.settings)
+    worker = Worker(
+        watched.store(opened.store),
+        opened.settings,
+        runtime.clock,
+        engine,
+        name=name,
+        stop=threading.Event(),
+        source=hears,
+        beside=in_turn if folder_of(opened.store) is not None else side_by_side,
+        aside=side_by_side,
+        ahead=side_by_side if opened.settings.fetch_ahead else None,
+        observer=watched.observer,
+    )
+    watched.begin(worker, engine)
+    return worker, found
 
 
 def _queue(name: str, bucket: Bucket, clock: Clock) -> Source:

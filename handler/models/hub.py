@@ -12,13 +12,14 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from handler.settings import SECRETS
 from pipeline.errors import ModelUnavailable
 from pipeline.family import fetch_command
 
 Run = Callable[[Sequence[str], Mapping[str, str]], int]
 """Runs ``python`` with these arguments and this environment; gives its exit status. What it says goes to stderr."""
 
-_SECRETS = ("DROPSCRIBE_LISTEN_TOKEN", "DROPSCRIBE_CALLBACK_SECRET")
+_SECRETS = tuple(f"DROPSCRIBE_{name.upper()}{ending}" for name in SECRETS for ending in ("", "_FILE"))
 
 
 def run_python(arguments: Sequence[str], environment: Mapping[str, str]) -> int:

@@ -9,7 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
+
+Listing = Literal["free", "own", "paid"]
+"""What a listing of 1,000 keys costs: next to nothing (a folder), a request to a server that is somebody's own, or a
+request that is on a bill, as on AWS.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +55,10 @@ class Store(Protocol):
     @property
     def url(self) -> str:
         """What a person would type to name this store; no credentials in it."""
+
+    @property
+    def listing(self) -> Listing:
+        """How dear it is to look at what lies here: whoever looks again and again goes by it."""
 
     def list(self, prefix: str, *, start_after: str = "") -> Iterator[Info]:
         """All objects under ``prefix`` with a key > ``start_after``, in the order of their keys' UTF-8 bytes.

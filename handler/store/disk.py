@@ -20,6 +20,8 @@ SHARDS = 64  # lock files; writers of different files seldom meet
 
 NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EXDEV)  # from a file system without them
 
+# O_PATH, where there is one: a folder that may be passed through need not be readable.
+_FOLDER = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_CLOEXEC
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENXIO)
 
 
@@ -31,12 +33,22 @@ def etag_of(body: bytes) -> str:
     return hashlib.sha256(body).hexdigest()
 
 
-def open_regular(real: bytes) -> int | None:
-    """A descriptor for reading, None if there is no regular file. Never waits for a pipe's writer, never follows a
-    link.
+def open_regular(real: bytes, root: bytes) -> int | None:
+    """A descriptor for reading, None if there is no regular file. Never waits for a pipe's writer. Follows no link
+    below ``root``, in which ``real`` lies: somebody may have put one in place of a folder since it was resolved.
     """
+    folders = real[len(root.rstrip(b"/")) + 1 :].split(b"/")
+    name = folders.pop()
     try:
-        fd = os.open(real, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        above = os.open(root, _FOLDER)
+        try:
+            for folder in folders:
+                below = os.open(folder, _FOLDER | os.O_NOFOLLOW, dir_fd=above)
+                os.close(above)
+                above = below
+            fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=above)
+        finally:
+            os.close(above)
     except OSError as error:
         if error.errno in _ABSENT:
             return None

@@ -19,7 +19,7 @@ from pathlib import Path
 from handler.clock import Clock
 from handler.errors import BadKey, Changed, NotFound, Refused, Unavailable, UnsafeStore
 from handler.store import disk
-from handler.store.base import Found, Info
+from handler.store.base import Found, Info, Listing
 from handler.store.files import CHUNK, receive, removed_on_error
 from handler.store.keys import one_condition
 from handler.store.readiness import Readiness
@@ -50,6 +50,10 @@ class FolderStore:
     @property
     def url(self) -> str:
         return self._path.as_uri()
+
+    @property
+    def listing(self) -> Listing:
+        return "free"
 
     # ── reading ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -140,7 +144,7 @@ class FolderStore:
     @contextlib.contextmanager
     def _open(self, key: str) -> Iterator[int]:
         real = self._tree.find(key)
-        fd = None if real is None else disk.open_regular(real)
+        fd = None if real is None else disk.open_regular(real, self._tree.root)
         if fd is None:
             raise NotFound(f"no object {key} in {self.url}")
         try:

@@ -65,6 +65,14 @@ def event_keys(url: str) -> Callable[[str, str], str | None]:
     return translate
 
 
+def event_names(url: str) -> Callable[[str], tuple[str, str]]:
+    """The way back: from a key in the store at ``url`` to the bucket and key that an event names. `Usage` as above."""
+    event_keys(url)
+    name, _, path = url.partition("://")[2].partition("/")
+    prefix = f"{path.strip('/')}/" if path.strip("/") else ""
+    return lambda key: (name, prefix + key)
+
+
 def _s3(url: str, rest: str, clock: Clock) -> Store:
     bucket, _, prefix = rest.partition("/")
     if not bucket:

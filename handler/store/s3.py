@@ -20,12 +20,13 @@ from collections.abc import Callable, Iterator, Mapping
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
-from handler.aws import boto_session
+from handler.aws import boto_session, refuse_password
 from handler.clock import Clock
 from handler.errors import BadKey, Changed, NotFound, Refused, Unavailable
 from handler.store import s3_body
-from handler.store.base import Found, Info
+from handler.store.base import Found, Info, Listing
 from handler.store.keys import encoded, one_condition
 from handler.store.s3_digest import Md5Etags
 from handler.store.s3_errors import Request, misconfigured, translated
@@ -36,6 +37,10 @@ ATTEMPTS = 4  # of the retrying client, the first one included
 PART = 16 << 20  # bytes of one part of a multipart upload
 _REMEMBERED = 4096
 _NONE: Mapping[str, str] = {}
+
+# Who has listings on a bill, dollars for a million of them: AWS 5, Google 5, Cloudflare 4.5, Backblaze 4.
+_AWS = ("amazonaws.com", "amazonaws.com.cn", "api.aws")
+_BILL = (*_AWS, "googleapis.com", "r2.cloudflarestorage.com", "backblazeb2.com")
 
 ClientFactory = Callable[[int], Any]
 """Makes a boto3 S3 client that makes at most so many attempts at a request."""
@@ -59,11 +64,19 @@ def boto_clients() -> ClientFactory:
             tcp_keepalive=True,
         )
         try:
-            return session.client("s3", config=config)
+            client = session.client("s3", config=config)
+            refuse_password(client.meta.endpoint_url, "the endpoint")  # it may come from ~/.aws/config
+            return client
         except Exception as error:
             raise misconfigured(error) from error
 
     return make
+
+
+def bills_requests(endpoint: str) -> bool:
+    """Whether the service behind this URL is known to take money for every listing."""
+    host = urlsplit(endpoint).hostname or ""
+    return any(host == one or host.endswith(f".{one}") for one in _BILL)
 
 
 class S3Store:
@@ -90,6 +103,10 @@ class S3Store:
     @property
     def url(self) -> str:
         return f"s3://{self._bucket}/{self._prefix}".rstrip("/")
+
+    @property
+    def listing(self) -> Listing:
+        return "paid" if bills_requests(self._client.meta.endpoint_url) else "own"
 
     def close(self) -> None:
         """Close the connections. Idempotent."""

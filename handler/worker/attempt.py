@@ -26,7 +26,7 @@ from handler.types import JobRecord
 from handler.worker.heart import Heart, Pulse, Tick
 from handler.worker.lookout import Interrupted, Lookout
 from handler.worker.recording import Recording
-from handler.worker.report import Report
+from handler.worker.report import DOWNLOADING, Report
 from pipeline.catalog import Model, leaves_choice
 from pipeline.companions import Companions
 from pipeline.errors import EngineFailure, ErrorDetail, ModelUnavailable, OutOfSpace, PipelineError
@@ -48,6 +48,7 @@ class Committed:
     cached: tuple[str, ...]
     timings: dict[str, float]
     saved_seconds: float
+    seconds: float  # that the attempt took, download included
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +116,7 @@ class Attempt:
             stop_seconds=settings.stop_seconds, still_wanted=still_wanted, meanwhile=meanwhile,
         )  # fmt: skip
         self._course = _Course()
+        self._began = clock.monotonic()
         record = lease.record
         plans = stage_plans(record.content.sha256, options, model, record.jid, companions)
         self._plans = {plan.name: plan for plan in plans}
@@ -217,8 +219,9 @@ class Attempt:
         self._report.cached(plan.name)
 
     def _bring_recording(self) -> str:
-        self._report.stage("downloading")
+        self._report.stage(DOWNLOADING)
         self._recording = self._fetch()
+        self._report.brought()
         path = self._recording.path
         target = self._work / f"source{path.suffix}"
         path.replace(target)
@@ -293,7 +296,8 @@ class Attempt:
             dict(course.degraded),
             dict(course.timings),
         )
-        return Committed(record, results, tuple(course.cached), dict(course.timings), course.saved_seconds)
+        seconds = self._clock.monotonic() - self._began
+        return Committed(record, results, tuple(course.cached), dict(course.timings), course.saved_seconds, seconds)
 
 
 class _JobFailed(Exception):

@@ -19,8 +19,9 @@ from handler.child import Engine
 from handler.clock import Clock
 from handler.errors import Changed, HandlerError, LeaseLost, NotFound, StoreError
 from handler.job import Jobs
-from handler.layout import Layout
+from handler.layout import Layout, job_id_of
 from handler.lease import Lease
+from handler.observer import Observer
 from handler.progress import ManifestWriter
 from handler.publish import Publisher
 from handler.settings import Settings
@@ -77,6 +78,7 @@ class Claims:
         memory: Memory,
         stop: threading.Event,
         heart: Heart,
+        observer: Observer,
         meanwhile: Callable[[], None] = lambda: None,
     ) -> None:
         self._store = store
@@ -94,7 +96,8 @@ class Claims:
         self._stop = stop
         self._heart = heart
         self._meanwhile = meanwhile
-        self.endings = Endings(publisher, jobs.worker)
+        self._observer = observer
+        self.endings = Endings(publisher, jobs.worker, observer)
         self.lease: Lease | None = None
 
     def see(self, noticed: Noticed, work: Work, errand: Errand) -> bool:
@@ -154,8 +157,17 @@ class Claims:
         return let_go
 
     def _run(self, lease: Lease, noticed: Noticed, work: Work, errand: Errand) -> bool:
-        log.info("%s: job %s, attempt %d", noticed.subscriber.key, lease.record.jid[:16], lease.record.attempts + 1)
-        report = Report(lease, self._clock, self._jobs.worker, partial(self._writer, noticed.sid))
+        key, jid, number = noticed.subscriber.key, lease.record.jid, lease.record.attempts + 1
+        self._observer.job_begins(job_id_of(jid, noticed.sid), key, number)
+        try:
+            log.info("%s: job %s, attempt %d", key, jid[:16], number)
+            return self._to_its_end(lease, noticed, work, errand)
+        finally:
+            self._observer.job_over()
+
+    def _to_its_end(self, lease: Lease, noticed: Noticed, work: Work, errand: Errand) -> bool:
+        writers = partial(self._writer, noticed.sid)
+        report = Report(lease, self._clock, self._jobs.worker, writers, self._observer)
         attempt = Attempt(
             lease=lease,
             options=work.options,
@@ -185,6 +197,7 @@ class Claims:
             raise
         except LeaseLost:
             if not lease.cancelled:
+                self._observer.lease_lost()
                 raise
             self.endings.cancelled(lease, report, work.subscriber)
             return True

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from handler.cancel import Cancelled
 from handler.ending import Ending
 from handler.lease import Lease
+from handler.observer import Observer
 from handler.publish import Publisher, Verdict
 from handler.stats import Stats
 from handler.types import JobRecord, Subscriber
@@ -37,8 +39,9 @@ class Tally:
 
 
 class Endings:
-    def __init__(self, publisher: Publisher, worker: str) -> None:
+    def __init__(self, publisher: Publisher, worker: str, observer: Observer) -> None:
         self.stats = Stats()
+        self._observer = observer
         self._publisher = publisher
         self._worker = worker
         self._counts: Counter[str] = Counter()
@@ -51,13 +54,27 @@ class Endings:
         """A job begins with a recording that was there already."""
         self._counts["ahead"] += 1
 
+    def _ended(self, outcome: str, *, cached: bool = False) -> None:
+        """One input. ``cached``: completed without any stage run for it."""
+        self._counts[outcome] += 1
+        self._counts["cached"] += cached
+        self._observer.ended("cached" if cached else outcome)
+
+    def _made(self, cached: Iterable[str], saved: float, stages: dict[str, float]) -> None:
+        """One job came to its result."""
+        hits = tuple(cached)
+        self.stats.job(hits=len(hits), saved=saved, stages=stages)
+        self._observer.cached(hits, saved)
+
     def committed(self, outcome: Committed, lease: Lease, report: Report, own: str) -> bool:
         """A job that was run here: publish for everybody who waits for it. ``own``: the sid it was claimed for; False
         if that was left to a later claim.
         """
         left = False
         record = outcome.record
-        self.stats.job(hits=len(outcome.cached), saved=outcome.saved_seconds, stages=outcome.timings)
+        self._made(outcome.cached, outcome.saved_seconds, outcome.timings)
+        if record.facts is not None and not outcome.cached:
+            self._observer.job_took(record.facts.duration, outcome.seconds)
         for subscriber in record.subscribers:
             ending = Ending(
                 subscriber=subscriber,
@@ -74,7 +91,7 @@ class Endings:
             if verdict == "older":
                 left = left or subscriber.sid == own
                 continue
-            self._counts[_OUTCOMES[verdict]] += 1
+            self._ended(_OUTCOMES[verdict])
         return not left
 
     def known(self, noticed: Noticed, subscriber: Subscriber, record: JobRecord, results: bytes) -> bool:
@@ -93,9 +110,8 @@ class Endings:
         verdict = self._publisher.completed(ending, record, results)
         if verdict == "older":
             return False
-        self.stats.job(hits=len(record.stages), saved=sum(record.timings.values()), stages={})
-        self._counts[_OUTCOMES[verdict]] += 1
-        self._counts["cached"] += verdict == "written"
+        self._made(record.stages, sum(record.timings.values()), {})
+        self._ended(_OUTCOMES[verdict], cached=verdict == "written")
         return True
 
     def dead(self, record: JobRecord, lease: Lease, report: Report, own: str) -> bool:
@@ -115,7 +131,7 @@ class Endings:
             self._publisher.cancelled(ending, report.writer(subscriber))
         for subscriber in {own.sid: own, **waiting}.values():
             log.info("%s: cancelled", subscriber.key)
-            self._counts["cancelled"] += 1
+            self._ended("cancelled")
 
     def known_dead(self, noticed: Noticed, subscriber: Subscriber, record: JobRecord) -> bool:
         """A job that had died before: this input is told. False if that was left to a later claim."""
@@ -124,7 +140,8 @@ class Endings:
 
     def gone(self, cancelled: Cancelled | None) -> bool:
         """What became of an input that waited, if its recording had gone. Whether it is settled by now."""
-        self._counts["cancelled"] += cancelled is not None and cancelled.outcome == "cancelled"
+        if cancelled is not None and cancelled.outcome == "cancelled":
+            self._ended("cancelled")
         return cancelled is not None and cancelled.outcome != "too_late"
 
     def refused(self, noticed: Noticed, subscriber: Subscriber, error: ErrorDetail, attempts: int) -> bool:
@@ -155,7 +172,7 @@ class Endings:
         writer = report.writer(ending.subscriber) if report is not None else None
         verdict = self._publisher.failed(ending, error, dead=dead, writer=writer)
         if verdict != "older":
-            self._counts["cancelled" if verdict == "superseded" else "failed"] += 1
+            self._ended("cancelled" if verdict == "superseded" else "failed")
         return verdict
 
 

@@ -21,6 +21,7 @@ from handler.job import Jobs
 from handler.layout import Layout, is_recording
 from handler.lease import Lease
 from handler.models.companions import ChosenUnavailable
+from handler.observer import Observer
 from handler.publish import Herald, Publisher
 from handler.settings import Settings
 from handler.speakers import SpeakerNames
@@ -71,9 +72,11 @@ class Inputs:
         stop: threading.Event,
         heart: Heart,
         beside: Beside,
+        observer: Observer,
         ahead: Beside | None = None,
         herald: Herald | None = None,
     ) -> None:
+        self._observer = observer
         self._layout = layout
         self._settings = settings
         self._clock = clock
@@ -93,7 +96,7 @@ class Inputs:
         self._claims = Claims(
             store, layout, settings, clock, engine, scratch.path,
             jobs=jobs, intake=self._intake, publisher=self._publisher, wanted=self._wanted, memory=self.memory,
-            stop=stop, heart=heart, meanwhile=lambda: self._ahead.meanwhile(self.upcoming),
+            stop=stop, heart=heart, observer=observer, meanwhile=lambda: self._ahead.meanwhile(self.upcoming),
         )  # fmt: skip
         self._troubles = Troubles(self.memory, settings, self._intake, self._claims, later=self.later)
         self.upcoming: Callable[[], Iterable[Upcoming]] = tuple  # what is likely to be next, as the loop knows it
@@ -133,9 +136,12 @@ class Inputs:
     def see(self, candidate: Candidate, options: Set[str]) -> bool:
         """An input as a listing shows it; everything that is its own affair is caught. True when it is settled."""
         sid, taken = candidate.sid, self.taken
+        self._observer.looks_at_input()
         self._ahead.job_begins()
         settled = self._troubles.safely(candidate.source.key, sid, lambda: self.handle(candidate, options))
         self._hand.drop(sid)  # its turn is over
+        if settled:
+            self._observer.settled(sid)
         if settled or self.taken > taken:  # who has it looks at it again
             self.memory.found.discard(sid)
         else:
@@ -148,6 +154,7 @@ class Inputs:
         """
         if not self.is_recording(key):
             return True, 0.0
+        self._observer.looks_at_input()
         self._ahead.job_begins()
         try:
             return self._see_key(key, errand)
@@ -176,6 +183,8 @@ class Inputs:
             settled = self._troubles.safely(noticed.source.key, sid, lambda: self._told(noticed, errand))
         finally:
             self._errand = Errand()
+        if settled:
+            self._observer.settled(sid)
         return settled, 0.0 if settled else self.wait_for(sid)
 
     def _told(self, noticed: Noticed, errand: Errand) -> bool:

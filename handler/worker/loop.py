@@ -19,6 +19,7 @@ from handler.child import Engine
 from handler.clock import Clock
 from handler.errors import LeaseLost, StoreError, Unavailable
 from handler.layout import Layout
+from handler.observer import Observer
 from handler.settings import Settings
 from handler.source import NoSource, Notice, Source
 from handler.store.base import Store
@@ -52,7 +53,8 @@ class Worker:
 
     ``source``: where it hears of inputs; without one it only scans. ``courier``: makes what delivers callbacks.
     ``beside``: how it asks for what it need not wait for. ``aside``: where it sweeps, when that is due. ``ahead``:
-    where it fetches the next recording while it is at another; None: not before its turn.
+    where it fetches the next recording while it is at another; None: not before its turn. ``observer``: is told what
+    happens.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class Worker:
         aside: Beside = in_turn,
         ahead: Beside | None = None,
         courier: MakeCourier = Courier,
+        observer: Observer | None = None,
     ) -> None:
         self.name = name
         self.stop = stop or threading.Event()
@@ -77,6 +80,7 @@ class Worker:
         self._settings = settings
         self._clock = clock
         self._engine = engine
+        self.observer = observer or Observer(clock)
         self.layout = Layout.of(store.url, settings)
         self._scratch = Scratch(settings.work_dir, name)
         self._source = source or NoSource(clock)
@@ -84,17 +88,19 @@ class Worker:
         self._met_others = False
         self._ready_in = math.inf  # seconds from the last scan until a file that was not ready may be
         self._scan_took = 0.0
+        self._listed = 0  # keys, by the last scan
         self.courier = courier(store, self.layout, settings, clock, worker=name)
         self.inputs = Inputs(
             store, self.layout, settings, clock, engine, self._scratch,
-            name=name, stop=self.stop, heart=heart, beside=beside, ahead=ahead, herald=self.courier,
+            name=name, stop=self.stop, heart=heart, beside=beside, observer=self.observer, ahead=ahead,
+            herald=self.courier,
         )  # fmt: skip
         self.batches = Batches(store, self.layout, settings, clock, worker=name, asleep=self.inputs.wait_for)
         self._hearing = Hearing(
             self._source, self.inputs, self.batches, self.courier, clock, self.stop, prefetch=ahead is not None
         )
         self._retention = Retention(store, self.layout, clock, settings, name=name, stop=self.stop, aside=aside)
-        self._pace = Pace(settings, local=not store.url.startswith("s3://"), hears=self._hears)
+        self._pace = Pace(settings, store.listing, hears=self._hears)
 
     @property
     def tally(self) -> Tally:
@@ -106,6 +112,7 @@ class Worker:
         answer.
         """
         self._scratch.open()
+        self.observer.is_ready(True)
         try:
             if drain and self._hears:
                 self._drain_source()
@@ -141,7 +148,7 @@ class Worker:
         be taken, or an input that a scan found is due again, of which nothing else tells; but no more than half of the
         time is spent on scans.
         """
-        pace = self._pace.after(found_work=worked, batches=self.batches.pending)
+        pace = self._pace.after(found_work=worked, batches=self.batches.pending, listed=self._listed)
         again = max(self._pace.least, self.inputs.due_in() + _READY_MARGIN)
         return max(self._scan_took, min(pace, self._ready_in + _READY_MARGIN, again))
 
@@ -200,6 +207,7 @@ class Worker:
 
     def close(self) -> None:
         """End the engine, empty the scratch folder, leave the statistics behind."""
+        self.observer.is_ready(False)
         self._retention.close()
         self.courier.close()
         self._source.close()
@@ -231,6 +239,9 @@ class Worker:
                 log.exception("scan: an error of ours; scanned again later")
                 return True, worked
             self._scan_took, self._ready_in = self._clock.monotonic() - self.inputs.listed_at, seen.ready_in
+            self._listed = seen.listed
+            self.observer.phase("listing", self._scan_took)
+            self.observer.found({found.sid: found.since for found in seen.candidates})
             whole, pending, did = self._look_at(seen)
             worked = worked or did
             if whole:

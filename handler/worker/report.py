@@ -14,6 +14,7 @@ from typing import Any
 from handler.clock import Clock
 from handler.layout import job_id_of
 from handler.lease import Lease
+from handler.observer import Observer
 from handler.progress import ManifestWriter
 from handler.types import Manifest, Subscriber
 from pipeline.formats.times import iso_time
@@ -117,8 +118,11 @@ def _place(name: str) -> tuple[int, str]:
 class Report:
     """One per attempt, owned by the worker's thread; only `pointers` is called from the heart's."""
 
-    def __init__(self, lease: Lease, clock: Clock, worker: str, writers: Writers) -> None:
+    def __init__(
+        self, lease: Lease, clock: Clock, worker: str, writers: Writers, observer: Observer | None = None
+    ) -> None:
         self._lease = lease
+        self._observer = observer or Observer(clock)
         self._clock = clock
         self._worker = worker
         self._make_writer = writers
@@ -150,6 +154,10 @@ class Report:
         self._standing.begin(name, self._clock.monotonic()).message = message or _title(name)
         self._write()
 
+    def brought(self) -> None:
+        """The recording is here."""
+        self._observer.stage_took(DOWNLOADING, self._clock.monotonic() - self._standing.begun[DOWNLOADING].began)
+
     def cached(self, stage: str) -> None:
         self._cached.append(stage)
         self._stages[stage] = 100.0
@@ -179,6 +187,8 @@ class Report:
         self._standing.end(stage, self._clock.monotonic(), seconds)
         self._stages[stage] = 100.0
         self._timings[stage] = round(seconds, 3)
+        if stage not in self._cached:
+            self._observer.stage_took(stage, seconds)
         self._write()
 
     def queued(self, subscriber: Subscriber, message: str) -> None:
@@ -216,6 +226,7 @@ class Report:
         first = self._standing.first()
         if first is not None:
             self._stage, self._message = first, self._standing.begun[first].message
+            self._observer.stage(first)
         self._percent = max(self._percent, self._standing.percent(self._clock.monotonic(), self._cached))
 
     def _write(self) -> None:

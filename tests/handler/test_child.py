@@ -259,6 +259,27 @@ def test_leaving_a_job_kills_it(child: Make) -> None:
     assert gone(pid or 0)
 
 
+def test_ends_are_counted_by_reason(child: Make) -> None:
+    """Each process that ended before its time is one restart: it died, or it was killed; one that is asked to end, in
+    order, is none. What the first one took to be ready is known once it was.
+    """
+    engine = child(OBEDIENT)
+    assert engine.ready_seconds is None
+    events(engine)
+    assert engine.ready_seconds is not None
+    engine.close()
+    assert engine.restarts == {}
+    dying = child("def job(request, emit): os._exit(3)")
+    for _ in range(2):
+        with pytest.raises(EngineDied):
+            events(dying)
+    assert dying.restarts == {"died": 2}
+    hanging = child(HANGING)
+    with pytest.raises(EngineDied):
+        events(hanging, limit=0.5)
+    assert hanging.restarts == {"killed": 1}
+
+
 def test_a_command_that_cannot_run() -> None:
     """An engine that ends at once, before any job, is an error with its last words."""
     engine = ChildEngine(SystemClock(), command=[sys.executable, "-c", "raise SystemExit('nothing is installed')"])

@@ -53,6 +53,7 @@ def test_the_next_job_gets_a_fresh_engine(engine: ChildEngine, tmp_path: object)
     assert isinstance(failed, Failed)
     assert failed.error.error_class == "DeviceLost"
     assert engine.pid is None
+    assert engine.restarts == {"device_lost": 1}
     assert job(engine, tmp_path) == [Done()]
 
 

@@ -19,11 +19,13 @@ from handler.batches.watcher import WINDOW
 from handler.cache import Reference
 from handler.callbacks.records import Delivered, Delivery
 from handler.cli import EPILOG
+from handler.cli.doctor import BUCKET, MACHINE, QUEUE
 from handler.cli.failure import INTERRUPTED
 from handler.cli.settings_table import put_into
 from handler.job import EXPIRY_SLACK, MAX_SUBSCRIBERS
 from handler.layout import NAMESPACE, Layout, digest_of, job_id_of
 from handler.lease import KEPT_FAILURES
+from handler.metrics import CATALOGUE
 from handler.settings import Settings, load_settings
 from handler.stats import Snapshot
 from handler.store.base import Info
@@ -268,3 +270,24 @@ def test_the_limits_are_current() -> None:
     assert f"up to {WINDOW:,} a scan" in text
     assert f"the last {GRACE_SECONDS / 3600:.0f} hours goes" in text
     assert TOLD == 10
+
+
+def test_the_metrics_are_those_of_the_code() -> None:
+    """docs/operations.md lists each metric with its kind, its labels and its meaning, and no other."""
+    told = rows_under(text_of("docs/operations.md"), "<!-- metrics -->")
+    assert told == [
+        [
+            f"`{metric.name}`",
+            metric.kind,
+            ", ".join(f"`{name}`" for name in metric.label_names) or "–",
+            metric.help.removesuffix("."),
+        ]
+        for metric in CATALOGUE
+    ]
+
+
+def test_the_checks_are_those_of_the_code() -> None:
+    """docs/operations.md speaks of every check of `dropscribe doctor` that is about more than its own name says."""
+    rows = rows_under(text_of("docs/operations.md"), "`advice`, and for some `data`: the same as figures.")
+    named = {name for row in rows for name in re.findall(r"`([^`]+)`", row[0])}
+    assert named == {name for name, _ in (*MACHINE, *BUCKET, *QUEUE)} - {"python", "settings"}

@@ -128,6 +128,7 @@ def test_a_child_that_grows_is_replaced_between_jobs(caplog: pytest.LogCaptureFi
     assert pids[4:] == [pids[4]] * 3  # what its own first job needed is its own measure
     assert pids[0] != pids[4]
     assert engine.recycled == 1
+    assert engine.restarts == {"grown": 1}
     assert len([line for line in caplog.messages if "afresh" in line]) == 1
 
 

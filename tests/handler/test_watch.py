@@ -14,7 +14,7 @@ from handler.clock import VirtualClock
 from handler.errors import Unavailable
 from handler.layout import Layout
 from handler.settings import load_settings
-from handler.store.base import Store
+from handler.store.base import Listing, Store
 from handler.store.folder import FolderStore
 from handler.store.memory import Call, MemoryStore, Phase
 from handler.watch import Pace, SettledIds, scan
@@ -220,15 +220,39 @@ def test_ids_are_looked_up_by_bisection() -> None:
     assert [digest for digest in digests if ids.has(digest)] == digests[1:-1:2]
 
 
-def paces(found: list[bool], local: bool, **overrides: Any) -> list[float]:
-    pace = Pace(load_settings(**overrides), local=local)
+def paces(found: list[bool], listing: Listing, **overrides: Any) -> list[float]:
+    pace = Pace(load_settings(**overrides), listing)
     return [pace.after(found_work=each) for each in found]
 
 
 def test_the_pace_of_scans() -> None:
-    """An idle S3 bucket is looked at ever more seldom, up to a limit, until there is work; a folder always soon."""
-    idle = paces([False] * 8 + [True, False], local=False)
-    assert idle == [3.0, 4.5, 6.75, 10.125, 15.0, 15.0, 15.0, 15.0, 2.0, 3.0]
-    assert paces([True, False, False, False], local=True) == [0.5] * 4
-    assert paces([False] * 3, local=True, scan_seconds=7.0) == [7.0] * 3
-    assert paces([True, False], local=False, scan_seconds=60.0) == [60.0, 60.0]
+    """An idle S3 bucket is looked at ever more seldom, up to a limit that is twice as long where it is on a bill, until
+    there is work; a folder always soon.
+    """
+    idle = [False] * 8 + [True, False]
+    assert paces(idle, "own") == [3.0, 4.5, 6.75, 10.125, 15.0, 15.0, 15.0, 15.0, 2.0, 3.0]
+    assert paces(idle, "paid") == [3.0, 4.5, 6.75, 10.125, 15.1875, 22.78125, 30.0, 30.0, 2.0, 3.0]
+    assert paces([True, False, False, False], "free") == [0.5] * 4
+    assert paces([False] * 3, "free", scan_seconds=7.0) == [7.0] * 3
+    assert paces([True, False], "own", scan_seconds=60.0) == [60.0, 60.0]
+    assert (
+        paces([False] * 3, "paid", scan_idle_seconds=4.0)
+        == paces([False] * 3, "own", scan_idle_seconds=4.0)
+        == [3, 4, 4]
+    )
+
+
+def test_the_pace_of_dear_scans() -> None:
+    """A scan that took many requests is paid for by a pause where they are on a bill, with work or without, told by a
+    queue or not; on a server of one's own only if that is wished for, in a folder never.
+    """
+    for hears in (False, True):
+        pace = Pace(load_settings(), "paid", hears=hears)
+        assert pace.after(found_work=True, listed=2_000_000) == 1000.0
+        assert pace.after(found_work=False, batches=True, listed=2_000_000) == 1000.0
+        assert pace.after(found_work=True, listed=1_999) == (300.0 if hears else 2.0)
+    many: dict[str, Any] = {"found_work": True, "listed": 2_000_000}
+    assert Pace(load_settings(scan_page_seconds=0.0), "paid").after(**many) == 2.0
+    assert Pace(load_settings(), "own").after(**many) == 2.0
+    assert Pace(load_settings(scan_page_seconds=0.1), "own").after(**many) == 200.0
+    assert Pace(load_settings(scan_page_seconds=0.1), "free").after(**many) == 0.5

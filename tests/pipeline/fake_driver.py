@@ -47,6 +47,8 @@ _NVML = """
 typedef struct { unsigned version; unsigned long long total, reserved, free, used; } Memory;
 static int devices[2];
 int nvmlInit_v2(void) { return READY; }
+int nvmlDeviceGetCount_v2(unsigned *count) { *count = 1; return 0; }
+int nvmlDeviceGetHandleByIndex_v2(unsigned index, void **handle) { *handle = &devices[index]; return index ? 2 : 0; }
 int nvmlDeviceGetHandleByUUID(const char *uuid, void **handle) {
     if (!strcmp(uuid, "GPU-64646464-6464-6464-6464-646464646464")) *handle = &devices[0];
     else if (!strcmp(uuid, "MIG-65656565-6565-6565-6565-656565656565")) *handle = &devices[1];

@@ -12,7 +12,7 @@ import pytest
 from fake_driver import GIB, NAMES, compiled, opener
 from pydantic import ValidationError
 
-from pipeline.devices import DeviceSettings, Gpu, gpus
+from pipeline.devices import DeviceSettings, Gpu, gpus, memory_in_use
 
 
 def test_what_a_driver_says(tmp_path: Path) -> None:
@@ -31,6 +31,20 @@ def test_what_a_driver_says(tmp_path: Path) -> None:
         "0: NVIDIA H100 80GB HBM3, compute capability 9.0, 80.0 GiB, 70.0 GiB free, 9.0 GiB allocated, "
         "1.0 GiB reserved by the driver"
     )
+
+
+def test_memory_in_use(tmp_path: Path) -> None:
+    """By NVML alone: what all processes use of each GPU, and all of it; CUDA is not opened for that."""
+    libraries = dict(compiled(tmp_path))
+    del libraries["libcuda.so.1"]
+    assert memory_in_use(opener(libraries)) == {0: (9 * GIB, 80 * GIB)}
+
+
+@pytest.mark.parametrize("lacking", ["nothing", "ready", "old"])
+def test_memory_that_nobody_tells(tmp_path: Path, lacking: str) -> None:
+    """Without NVML, with one that fails, and with one too old to say, there is nothing to tell, and no error."""
+    libraries = compiled(tmp_path, ready=9 if lacking == "ready" else 0, old=lacking == "old")
+    assert memory_in_use(opener({} if lacking == "nothing" else libraries)) == {}
 
 
 def test_no_driver() -> None:

@@ -28,11 +28,14 @@ class Finding(Frozen):
 
 @dataclass(frozen=True)
 class Context:
-    """What checks may look at. ``url``: the bucket's, None without one."""
+    """What checks may look at. ``url``: the bucket's, None without one; ``queue``: a queue's URL or name, if one is
+    named.
+    """
 
     settings: Settings
     runtime: Runtime
     url: str | None
+    queue: str | None = None
 
     @cached_property
     def bucket(self) -> Bucket:

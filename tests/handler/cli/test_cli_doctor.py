@@ -58,7 +58,7 @@ def test_a_missing_bucket_fails_alone(cli: Cli, tmp_path: Path) -> None:
     """A bucket that is not there fails its checks with the reason; the machine's checks are told all the same."""
     found = checks(cli, tmp_path / "nowhere", code=1)
     assert "no folder" in found["bucket"]["detail"]
-    assert [check["status"] for check in found.values()].count("fail") == 3
+    assert [check["status"] for check in found.values()].count("fail") == 5
     assert sum("no folder" in check["detail"] for check in found.values()) == 1
     assert found["engine"]["status"] == "ok"
     assert not (tmp_path / "nowhere").exists()

@@ -19,6 +19,7 @@ from handler.clock import VirtualClock
 from handler.errors import BadKey, NotFound
 from handler.store.folder import FolderStore
 from handler.store.memory import MemoryStore
+from handler.store.tree import Tree
 
 # ── keys and paths ───────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -110,6 +111,34 @@ def test_links_that_lead_out(folder_store: FolderStore, tmp_path: Path) -> None:
         folder_store.put("in/dir/new", b"x")
     folder_store.delete("in/dir/secret")
     assert files(outside) == ["secret"]
+
+
+class Swapped(Tree):
+    """Whenever a key has been resolved, somebody puts a link in place of the folder ``in/calls``."""
+
+    def __init__(self, root: Path, outside: Path) -> None:
+        super().__init__(root, lambda path: None)
+        self._calls, self._outside = root / "in/calls", outside
+
+    def find(self, key: str) -> bytes | None:
+        found = super().find(key)
+        self._calls.rename(self._calls.with_name("moved"))
+        self._calls.symlink_to(self._outside)
+        return found
+
+
+@pytest.mark.parametrize("deep", ["", "more/"])
+def test_a_folder_that_becomes_a_link(folder_store: FolderStore, tmp_path: Path, deep: str) -> None:
+    """Who may write to the bucket's folder cannot have a worker read a file of its own user by putting a link in place
+    of a folder between the look at a key and its opening.
+    """
+    for folder in (tmp_path / "outside", tmp_path / "bucket/in/calls"):
+        (folder / deep).mkdir(parents=True)
+        (folder / f"{deep}a.wav").write_bytes(b"a secret" if folder.name == "outside" else b"a recording")
+    assert folder_store.get(f"in/calls/{deep}a.wav").body == b"a recording"
+    folder_store._tree = Swapped(tmp_path / "bucket", tmp_path / "outside")
+    with pytest.raises(NotFound):
+        folder_store.get(f"in/calls/{deep}a.wav")
 
 
 def warnings_of_two_listings(store: FolderStore, prefix: str, caplog: pytest.LogCaptureFixture) -> list[str]:

@@ -20,9 +20,10 @@ from handler.errors import NotFound
 from handler.fakes import ScriptedEngine
 from handler.job import Jobs
 from handler.layout import Layout
+from handler.observer import Observer
 from handler.settings import Settings
 from handler.source import Source
-from handler.store.base import Found, Info, Store
+from handler.store.base import Found, Info, Listing, Store
 from handler.types import JobRecord
 from handler.watch import Candidate
 from handler.worker import Worker
@@ -59,6 +60,7 @@ class Rig:
         beside: Beside = in_turn,
         aside: Beside = in_turn,
         ahead: Beside | None = None,
+        observer: Observer | None = None,
         **changes: Any,
     ) -> Worker:
         """One more worker, under a name of its own. ``changes``: of its settings."""
@@ -75,6 +77,7 @@ class Rig:
             beside=beside,
             aside=aside,
             ahead=ahead,
+            observer=observer,
         )
 
     def drop(self, key: str, body: bytes) -> None:
@@ -204,6 +207,10 @@ class Mortal:
     @property
     def url(self) -> str:
         return self.store.url
+
+    @property
+    def listing(self) -> Listing:
+        return self.store.listing
 
     def list(self, prefix: str, *, start_after: str = "") -> Iterator[Info]:
         self._check()
