@@ -87,8 +87,8 @@ def _child(kind: str, scratch: Path, recording: Path) -> dict[str, Any]:
 
 
 def _measured(kind: str, scratch: Path, recording: Path) -> dict[str, float]:
+    from pipeline.hints import Hints
     from pipeline.models import Models
-    from pipeline.stages.assignment import Hints
     from pipeline.stages.decode import decode
     from pipeline.stages.diarize import diarize
     from pipeline.stages.vad import speech

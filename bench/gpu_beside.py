@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from bench.engine import ROOT
 from bench.nets import SIZES, companions_of
 from bench.table import Row
+from pipeline.hints import Hints
 from pipeline.types import Span
 
 if TYPE_CHECKING:
@@ -92,7 +93,6 @@ class _Bench:
             raise RuntimeError(found.lacking)
 
     def diarizing(self) -> None:
-        from pipeline.stages.assignment import Hints
         from pipeline.stages.diarize import diarize
 
         assert self._companions.few is not None

@@ -6,9 +6,9 @@ Two warm engines do the same job in turns, on the CPU: one as it is, one with a 
 The job is speech, transcribed, aligned, told apart by a Sortformer: the tests' trained Whisper and aligner, and a
 Sortformer of random weights that is about as much work as those two (`bench.nets`), because published speeds of the
 real ones are as near to each other. With the trained miniature of a Sortformer, which is less work, the ratio is told,
-too. Each model computes with one thread in both engines; with as many as there are cores, which is what an engine takes
-by default, it is told without a target. Then a recording of speech over music goes through all stages, separation
-included, and the most memory that the engine takes beyond what it holds with its models loaded is told.
+too. Each model computes with as many threads as there are cores, which is what an engine takes by default; what one
+thread for each model gives is told without a target. Then a recording of speech over music goes through all stages,
+separation included, and the most memory that the engine takes beyond what it holds with its models loaded is told.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Plan:
     that memory is told of, after one of ``warm`` minutes.
     """
 
-    pairs: tuple[Pair, ...] = (Pair("even", 1, SIDE_BY_SIDE), Pair("toy", 1), Pair("even", None))
+    pairs: tuple[Pair, ...] = (Pair("even", None, SIDE_BY_SIDE), Pair("toy", None), Pair("even", 1))
     minutes: float = 4
     rounds: int = 3
     long: float = 20

@@ -1,4 +1,4 @@
-"""Artifacts in a work directory: how they come to lie there, and a transcript read back.
+"""Artifacts in a work directory: how they come to lie there, and are read back.
 
 Takes paths and bytes. Knows nothing of stages or jobs.
 """
@@ -6,11 +6,13 @@ Takes paths and bytes. Knows nothing of stages or jobs.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from pipeline.errors import EngineFailure
-from pipeline.types import Transcript
+
+Artifact = TypeVar("Artifact", bound=BaseModel)
 
 
 def keep(path: Path, body: bytes) -> None:
@@ -20,9 +22,10 @@ def keep(path: Path, body: bytes) -> None:
     temp.replace(path)
 
 
-def transcript_in(path: Path) -> Transcript:
-    """`EngineFailure` if it is none."""
+def read(path: Path, kind: type[Artifact]) -> Artifact:
+    """What is told in the file. `EngineFailure` if it is nothing of that ``kind``."""
     try:
-        return Transcript.model_validate_json(path.read_bytes())
+        return kind.model_validate_json(path.read_bytes())
     except ValidationError as error:
-        raise EngineFailure(f"the artifact {path.name} is not a transcript: {error.errors()[0]['msg']}") from error
+        told = error.errors()[0]["msg"]
+        raise EngineFailure(f"the artifact {path.name} is no {kind.__name__.lower()}: {told}") from error

@@ -89,7 +89,7 @@ class Conversation(Degrading):
         """The voices of ``source``, which was decoded as ``audio``; None where there is no music. ``folder``: for
         them, must not exist.
         """
-        from pipeline.voices import Voices, voices
+        from pipeline.voices import voices
 
         there, asked = self.stem.exists(), self._options.stemming
         assert asked != "false"
@@ -99,7 +99,7 @@ class Conversation(Degrading):
                 raise self._missing("separator")
             return self._models.separator(self._companions.separator)
 
-        def act() -> Voices:
+        def act() -> Audio | None:
             return voices(
                 source, audio, folder, self.stem, load, report,
                 asked=asked, per_channel=self._options.multichannel, max_duration=max_duration,
@@ -108,7 +108,7 @@ class Conversation(Degrading):
         found = self._attempt(("separator",), _VOICES, act)
         if isinstance(found, str):
             return Made(degraded=found)
-        return Made(found.audio, degraded=found.degraded, own=not there)
+        return Made(found, own=not there)
 
     def heard_by(self, transcript: Transcript, voices: Audio | None) -> Transcript:
         """With the separator among its models, if it was made of separated voices."""

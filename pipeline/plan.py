@@ -17,6 +17,7 @@ from pipeline.aligners import AlignerModel, for_language
 from pipeline.catalog import Model
 from pipeline.companions import Companion, Companions
 from pipeline.errors import ModelUnavailable
+from pipeline.hints import Hints
 from pipeline.options import Options, canonical, for_stage
 from pipeline.options.model import ALIGNING, BEHIND, DECODING, DIARIZING, SEPARATING, TRANSCRIBING
 from pipeline.options.model import OUTPUT as GENERATING_OUTPUT
@@ -51,8 +52,6 @@ __all__ = [
 CODE_VERSIONS = {DECODING: 1, SEPARATING: 1, TRANSCRIBING: 2, ALIGNING: 1, DIARIZING: 1, GENERATING_OUTPUT: 2}
 
 POST_PROCESSING = "post_processing"  # beside these: what is done to the words before they are written
-
-FEW = 4  # whom a Sortformer tells apart
 
 _NOBODY = Companions()
 
@@ -96,7 +95,7 @@ def stage_plans(
     found = recipes(content_sha256, options, model, jid, companions)
     keeps = {
         ALIGNING: can_align(options, companions),
-        DIARIZING: can_diarize(options, companions) and people(options)[1] != 1,
+        DIARIZING: can_diarize(options, companions) and not people(options).alone,
     }
     before = _before(found)
     return tuple(
@@ -150,29 +149,27 @@ def can_align(options: Options, companions: Companions) -> bool:
     return bool(aligners_for(options, companions))
 
 
-def people(options: Options) -> tuple[int, int | None]:
-    """How many people speak, as far as the options say: the least, at least 1, and the most."""
-    least = max(1, options.speakers or options.min_speakers or 1)
-    most = options.speakers or options.max_speakers
-    return least, max(least, most) if most else None
+def people(options: Options) -> Hints:
+    """How many people speak, as far as the options say."""
+    return Hints(speakers=options.speakers, least=options.min_speakers, most=options.max_speakers)
 
 
 def diarizer_for(options: Options, companions: Companions) -> Companion | None:
     """The model that tells the speakers of one channel apart: the Sortformer for few, the model of voices for many, or
     either in place of the other. None where none is needed, too.
     """
-    least, most = people(options)
-    if most == 1:
+    hints = people(options)
+    if hints.alone:
         return None
     first, second = companions.few, companions.many
-    if max(least, most or 0) > FEW:
+    if hints.many:
         first, second = second, first
     return first or second
 
 
 def can_diarize(options: Options, companions: Companions) -> bool:
     """Whether there may be speakers: a model finds them, there is but one, or each channel is one."""
-    return options.multichannel or people(options)[1] == 1 or diarizer_for(options, companions) is not None
+    return options.multichannel or people(options).alone or diarizer_for(options, companions) is not None
 
 
 def punctuator_for(options: Options, companions: Companions) -> Punctuator | None:

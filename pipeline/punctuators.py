@@ -15,6 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from pipeline.errors import ModelUnavailable, WeightsChanged
 from pipeline.types import Frozen, ModelInfo
 
 CONFIG, WEIGHTS, TOKENIZER = "config.json", "model.safetensors", "tokenizer.json"
@@ -42,6 +43,22 @@ def punctuator_in(shelves: Iterable[Path]) -> Punctuator | None:
             if not entry.name.startswith(".") and (found := _look(entry)) is not None:
                 return found
     return None
+
+
+def check_unchanged(model: Punctuator) -> None:
+    """Whether the weights that were chosen still lie there. `WeightsChanged` if others do, `ModelUnavailable` if none
+    do.
+    """
+    now = _look(Path(model.folder))
+    if now is None:
+        raise ModelUnavailable(
+            f"the model {model.info.name} in {model.folder} is not there any more, or not whole", "Fetch it again."
+        )
+    if now.info.revision != model.info.revision:
+        raise WeightsChanged(
+            f"the weights in {model.folder} were changed while the worker ran: they are {now.info.revision[:12]}, "
+            f"not {model.info.revision[:12]}"
+        )
 
 
 def _look(folder: Path) -> Punctuator | None:

@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.artifacts import keep, transcript_in
+from pipeline.artifacts import keep, read
 from pipeline.catalog import Model
 from pipeline.companions import Companions
 from pipeline.conversation import Conversation
@@ -155,7 +155,7 @@ class _Job:
         """The transcript that is there already, aligned or not."""
         for path in (self._beside.aligned, self._transcript):
             if path.exists():
-                return transcript_in(path)
+                return read(path, Transcript)
         return None
 
     def load(self) -> None:
@@ -237,7 +237,7 @@ class _Job:
     def _kept(self) -> Made | None:
         if not self._transcript.exists():
             return None
-        transcript = transcript_in(self._transcript)
+        transcript = read(self._transcript, Transcript)
         self.course.heard_of(transcript.media.duration)
         return Made(transcript)
 
@@ -263,7 +263,7 @@ class _Job:
     def _aligned(self) -> Made | None:
         if not self._beside.aligned.exists():
             return None
-        transcript = transcript_in(self._beside.aligned)
+        transcript = read(self._beside.aligned, Transcript)
         self.course.heard_of(transcript.media.duration)
         return Made(transcript)
 

@@ -11,9 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import ValidationError
-
-from pipeline.artifacts import keep
+from pipeline.artifacts import keep, read
 from pipeline.companions import Companions
 from pipeline.degrading import Degrading, because
 from pipeline.errors import EngineFailure
@@ -25,7 +23,6 @@ from pipeline.types import Span, Transcript
 
 if TYPE_CHECKING:
     from pipeline.models import Models
-    from pipeline.stages.assignment import Hints
     from pipeline.stages.audio import Audio
     from pipeline.stages.diarize import Few, Many
     from pipeline.stages.turns import Diarization
@@ -49,7 +46,9 @@ class Speakers(Degrading):
     def diarization(self, transcript: Transcript | None) -> Made | None:
         """What is known of the speakers before anything is heard. ``transcript``: if it is there already."""
         if self.diarized.exists():
-            return Made(_read(self.diarized))
+            from pipeline.stages.turns import Diarization
+
+            return Made(read(self.diarized, Diarization))
         if self._is_one():
             return Made()
         if transcript is None:
@@ -69,7 +68,7 @@ class Speakers(Degrading):
             return self._attempt(
                 ("sortformer", "voices"),
                 _SPEAKERS,
-                lambda: diarize(audio, spans, self._hints(), few, many, report) or each_channel,
+                lambda: diarize(audio, spans, people(self._options), few, many, report) or each_channel,
             )
 
         models = self._attempt((), _SPEAKERS, lambda: self._diarizers(audio, spans))
@@ -101,7 +100,7 @@ class Speakers(Degrading):
             posteriors = found.posteriors()
         except ValueError as error:
             raise EngineFailure(f"the artifact {self.diarized.name} is damaged: {error}") from error
-        words = from_posteriors(channel.words, posteriors, found.step, self._hints())
+        words = from_posteriors(channel.words, posteriors, found.step, people(self._options))
         return transcript.model_copy(
             update={
                 "channels": (channel.model_copy(update={"words": words}),),
@@ -124,23 +123,8 @@ class Speakers(Degrading):
 
     def _is_one(self) -> bool:
         """The person says that one person speaks: nobody has to hear who."""
-        return people(self._options)[1] == 1
+        return people(self._options).alone
 
     def _lacks_a_diarizer(self) -> bool:
         """Of one channel nobody could tell the speakers apart."""
         return not can_diarize(self._options.model_copy(update={"multichannel": False}), self._companions)
-
-    def _hints(self) -> Hints:
-        from pipeline.stages.assignment import Hints
-
-        options = self._options
-        return Hints(speakers=options.speakers, least=options.min_speakers, most=options.max_speakers)
-
-
-def _read(path: Path) -> Diarization:
-    from pipeline.stages.turns import Diarization
-
-    try:
-        return Diarization.model_validate_json(path.read_bytes())
-    except ValidationError as error:
-        raise EngineFailure(f"the artifact {path.name} does not tell speakers: {error.errors()[0]['msg']}") from error

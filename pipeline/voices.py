@@ -1,8 +1,7 @@
 """The voices of a job's recording, taken out of music where that is asked for, or where there is music.
 
 Takes a recording, decoded, and a way to load the separator; gives the voices, decoded alike, and leaves them as FLAC.
-What cannot be done here is a reason, not an error: the job goes on with the recording as it is. Knows the stages that
-this takes, and nothing of jobs or options.
+Knows the stages that this takes, and nothing of jobs or options.
 """
 
 from __future__ import annotations
@@ -11,9 +10,8 @@ import logging
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
-from pipeline.errors import ModelUnavailable, OutOfMemory, sentence
 from pipeline.plan import SEPARATING, artifact_name
 from pipeline.stages.audio import Audio
 from pipeline.stages.decode import decode
@@ -29,15 +27,6 @@ Report = Callable[[float, float | None], None]
 """Seconds done, and in all. May raise, to stop."""
 
 
-class Voices(NamedTuple):
-    """``audio``: None where the recording is to be taken as it is, because it has no music, or for the reason
-    ``degraded``.
-    """
-
-    audio: Audio | None = None
-    degraded: str | None = None
-
-
 def voices(
     source: Path,
     audio: Audio,
@@ -49,30 +38,26 @@ def voices(
     asked: Literal["auto", "true"] = "auto",
     per_channel: bool = False,
     max_duration: float | None = None,
-) -> Voices:
-    """The voices of ``source``, which was decoded as ``audio`` with the same ``per_channel`` and ``max_duration``.
+) -> Audio | None:
+    """The voices of ``source``, which was decoded as ``audio`` with the same ``per_channel`` and ``max_duration``; None
+    where there is no music, if it was not ``asked`` for whatever there is.
 
     They lie in ``folder``, which must not exist, as long as that does, and in the file ``stem``, which is believed if
-    it is there. ``load`` gives the separator, ready for a job; called if there is something to separate. `DeviceLost`,
-    `OutOfSpace`, OSError.
+    it is there. ``load`` gives the separator, ready for a job; called if there is something to separate.
+    `ModelUnavailable`, `OutOfMemory`, `DeviceLost`, `OutOfSpace`, OSError; what ``report`` raises.
     """
     folder.mkdir()
     if stem.exists() and (kept := read_stem(stem, audio, folder)) is not None:
-        return Voices(kept)
+        return kept
     if asked == "auto":
         whole = audio.info.duration
         found = music(audio, lambda done, total: report(0.0, whole))  # next to nothing of the stage's time
         log.info("%.0f s of music in %.0f s", found.seconds, found.whole)
         if not found.worth_separating:
-            return Voices()
-    try:
-        separator = load()
-        made = _separated(source, audio, folder, separator, report, per_channel, max_duration)
-    except (ModelUnavailable, OutOfMemory) as error:
-        log.warning("voices are not separated: %s", error)
-        return Voices(degraded=f"Voices were not taken out of music: {sentence(error.message, error.hint)}")
+            return None
+    made = _separated(source, audio, folder, load(), report, per_channel, max_duration)
     write_stem(made, stem)
-    return Voices(made)
+    return made
 
 
 def _separated(

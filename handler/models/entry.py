@@ -1,7 +1,8 @@
-"""One row of ``dropscribe models list``."""
+"""One row of ``dropscribe models list``, and how a model that lies in two places becomes one row."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Literal
 
 from pipeline.types import Frozen
@@ -30,3 +31,19 @@ class Entry(Frozen):
     quantization: str = ""
     converted_from: str = ""
     problem: str = ""
+
+
+def gathered(here: Iterable[Entry], in_bucket: Iterable[Entry]) -> list[Entry]:
+    """Each revision of each model once: of those here the first, and of one that is in the bucket, too, both places and
+    what is wrong in either.
+    """
+    found: dict[tuple[str, str], Entry] = {}
+    for entry in here:
+        found.setdefault((entry.name, entry.revision), entry)
+    for entry in in_bucket:
+        key = (entry.name, entry.revision)
+        if (local := found.get(key)) is not None:
+            problem = "; ".join(part for part in (local.problem, entry.problem) if part)
+            entry = local.model_copy(update={"where": (*local.where, "bucket"), "problem": problem, "current": True})
+        found[key] = entry
+    return list(found.values())

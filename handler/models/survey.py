@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from handler.errors import NotFound
-from handler.models.entry import Entry
+from handler.models.entry import Entry, gathered
 from handler.models.mirror import Mirror
 from handler.models.survey_beside import survey_beside
 from pipeline.catalog import resolve
@@ -30,18 +30,11 @@ def survey(
     """All of them; ``beside``: the bucket's models beside the recogniser. `ModelUnavailable` for folders, and errors of
     the store for buckets, that cannot be read.
     """
-    found: dict[tuple[str, str], Entry] = {}
-    for entry in _local(models, home, verify=verify):
-        found.setdefault((entry.name, entry.revision), entry)
-    for entry in _in_bucket(bucket, verify=verify) if bucket is not None else ():
-        key = (entry.name, entry.revision)
-        here = found.get(key)
-        if here is not None:
-            problem = "; ".join(part for part in (here.problem, entry.problem) if part)
-            entry = here.model_copy(update={"where": (*here.where, "bucket"), "problem": problem, "current": True})
-        found[key] = entry
-    there = {name for name, _ in found}
-    rows = sorted(found.values(), key=lambda entry: (order(entry.name), not entry.current, entry.version))
+    found = gathered(
+        _local(models, home, verify=verify), _in_bucket(bucket, verify=verify) if bucket is not None else ()
+    )
+    there = {entry.name for entry in found}
+    rows = sorted(found, key=lambda entry: (order(entry.name), not entry.current, entry.version))
     whispers = [*rows, *_package(), *(_known(name) for name in FAMILY if name not in there)]
     return [*whispers, *survey_beside(models, home, beside, verify=verify)]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from handler.errors import NotFound
-from handler.models.entry import Entry
+from handler.models.entry import Entry, gathered
 from handler.models.mirror import Mirror
 from pipeline.aligners import AlignerModel
 from pipeline.beside import Companion, Found, Problem, damage, file_of, kind_of, licence_of, look
@@ -25,17 +25,11 @@ _BACKENDS: dict[Kind, Any] = {"separator": "demucs", "aligner": "nemo", "sortfor
 
 def survey_beside(models: str | None, home: Path, bucket: Mirror | None, *, verify: bool) -> list[Entry]:
     """All of them, by kind and name. Errors of the store for a bucket that cannot be read."""
-    found: dict[tuple[str, str], Entry] = {}
-    for entry in _local(models, home, verify=verify):
-        found.setdefault((entry.name, entry.revision), entry)
-    for entry in _in_bucket(bucket, verify=verify) if bucket is not None else ():
-        here = found.get((entry.name, entry.revision))
-        if here is not None:
-            problem = "; ".join(part for part in (here.problem, entry.problem) if part)
-            entry = here.model_copy(update={"where": (*here.where, "bucket"), "problem": problem, "current": True})
-        found[entry.name, entry.revision] = entry
-    there = {entry.name for entry in found.values()}
-    rows = [*found.values(), *(_known(name) for name in KNOWN if name not in there)]
+    found = gathered(
+        _local(models, home, verify=verify), _in_bucket(bucket, verify=verify) if bucket is not None else ()
+    )
+    there = {entry.name for entry in found}
+    rows = [*found, *(_known(name) for name in KNOWN if name not in there)]
     return sorted(rows, key=lambda entry: (_KINDS.index(entry.kind), entry.name, not entry.current, entry.version))
 
 

@@ -23,7 +23,7 @@ from pipeline.aligners import AlignerModel, for_language
 from pipeline.beside import check_unchanged
 from pipeline.devices import DeviceSettings, in_use
 from pipeline.errors import ModelUnavailable
-from pipeline.models.ladder import Ladder, Rung
+from pipeline.models.ladder import Ladder, OnLadder, Rung
 from pipeline.models.nemo import rungs
 from pipeline.types import SAMPLE_RATE
 
@@ -80,16 +80,12 @@ def open_network(model: AlignerModel, rung: Rung) -> Network:
     return open_nemo_ctc(model, rung)
 
 
-class LoadedAligner:
-    """An aligner in memory, on the rung of its ladder that fits. `begin` each job."""
+class LoadedAligner(OnLadder[Network]):
+    """An aligner in memory, on the rung of its ladder that fits."""
 
     def __init__(self, model: AlignerModel, ladder: Ladder[Network]) -> None:
+        super().__init__(ladder)
         self.model = model
-        self._ladder = ladder
-
-    @property
-    def rung(self) -> Rung:
-        return self._ladder.rung
 
     @property
     def batch(self) -> int:
@@ -110,20 +106,11 @@ class LoadedAligner:
         """Seconds by which words are heard later than they are said."""
         return self.model.record.delay
 
-    def begin(self) -> None:
-        """A job begins, and the model is there for it. Raises as `Ladder.model` does."""
-        self._ladder.begin()
-        _ = self._ladder.model
-
     def emissions(self, pieces: Sequence[Samples]) -> list[Scores]:
         """Log-probabilities of each piece, which are up to 30 s long, shape (n,), in [-1, 1]. A frame lasts `step`
         seconds, the first begins with the piece. They do not depend on the other pieces. `OutOfMemory`, `DeviceLost`.
         """
         return self._ladder.run([_filled(piece) for piece in pieces], lambda network, some: network.hear(some))
-
-    def unload(self) -> None:
-        """Let go of the weights; what the ladder has learnt stays."""
-        self._ladder.unload()
 
 
 class Aligners:

@@ -11,7 +11,7 @@ Source: "Auto-Tuning Spectral Clustering for Speaker Diarization Using Normalize
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from pipeline.devices import DeviceSettings, in_use
 from pipeline.errors import ModelUnavailable
-from pipeline.models.ladder import Below, Ladder, Rung
+from pipeline.models.ladder import Ladder, OnLadder
 from pipeline.models.nemo import SPEAKERS, NemoModel, checked_rate, load, module, release, rungs
 from pipeline.models.sortformer import Posteriors, Read, Report
 from pipeline.types import SAMPLE_RATE
@@ -39,7 +39,7 @@ Windows: TypeAlias = NDArray[np.int64]  # shape (windows, 2): first sample, and 
 Labels: TypeAlias = NDArray[np.int64]
 
 
-class Clustering:
+class Clustering(OnLadder[Any]):
     """A model of voices, kept loaded from job to job, and what is made of it; for one thread at a time."""
 
     def __init__(self, model: NemoModel, settings: DeviceSettings | None = None) -> None:
@@ -47,28 +47,12 @@ class Clustering:
         self._model = model
         settings = settings or DeviceSettings()
         steps = rungs(settings, CPU_BATCH, GPU_BATCH)
-        self._ladder: Ladder[Any] = Ladder(steps, self._load, release, barring=partial(in_use, settings))
-
-    def begin(self, barred: Mapping[str, str] | None = None) -> None:
-        """A job begins; ``barred``: devices that it must not use, and why. Raises as `Ladder.model` does."""
-        self._ladder.begin(barred)
-        _ = self._ladder.model
+        super().__init__(Ladder(steps, self._load, release, barring=partial(in_use, settings)))
 
     @property
     def step(self) -> float:
         """Seconds from one frame of the posteriors to the next."""
         return STEP
-
-    @property
-    def rung(self) -> Rung:
-        return self._ladder.rung
-
-    @property
-    def below(self) -> tuple[Below, ...]:
-        return self._ladder.below
-
-    def unload(self) -> None:
-        self._ladder.unload()
 
     def posteriors(
         self,

@@ -12,7 +12,6 @@ Source: S. Rouard, F. Massa, A. Défossez, "Hybrid Transformers for Music Source
 from __future__ import annotations
 
 import gc
-import hashlib
 import importlib.util
 import inspect
 import json
@@ -29,8 +28,8 @@ from numpy.typing import NDArray
 from pipeline.devices import DeviceSettings, in_use
 from pipeline.errors import ModelUnavailable, PipelineError
 from pipeline.models.failures import is_of_the_gpu, is_out_of_memory, reason
-from pipeline.models.ladder import Ladder, Rung
-from pipeline.types import ModelInfo, Warning
+from pipeline.models.ladder import Ladder, OnLadder, Rung
+from pipeline.types import Warning
 
 log = logging.getLogger(__name__)
 
@@ -42,22 +41,16 @@ Stretch: TypeAlias = NDArray[np.float32]
 """Shape (channels, samples)."""
 
 
-class LoadedDemucs:
-    """An HTDemucs in memory, on the rung of its ladder that fits. `begin` each job."""
+class LoadedDemucs(OnLadder[Any]):
+    """An HTDemucs in memory, on the rung of its ladder that fits."""
 
-    def __init__(self, folder: Path, arguments: dict[str, Any], ladder: Ladder[Any]) -> None:
-        revision = revision_of(folder)
-        self.info = ModelInfo(name=folder.name, version=f"sha256-{revision[:12]}", arch="htdemucs", revision=revision)
-        self._ladder = ladder
+    def __init__(self, arguments: dict[str, Any], ladder: Ladder[Any]) -> None:
+        super().__init__(ladder)
         signature = _signature() | arguments
         self.rate: int = int(signature["samplerate"])
         self.channels: int = int(signature["audio_channels"])
         self.segment: int = int(signature["samplerate"] * signature["segment"])  # samples, rounded as demucs does
         self.fixed: bool = bool(signature["use_train_segment"])  # takes stretches of just `segment` samples
-
-    @property
-    def rung(self) -> Rung:
-        return self._ladder.rung
 
     @property
     def device(self) -> str:
@@ -68,17 +61,16 @@ class LoadedDemucs:
         """How many stretches are computed at once now."""
         return self._ladder.batch()
 
-    def begin(self) -> None:
-        """A job begins, and the model is there for it. Raises as `Ladder.model` does."""
-        self._ladder.begin()
-        _ = self._ladder.model
-
     def voices(self, stretches: Sequence[Stretch]) -> list[Stretch]:
         """What is voice in each of the stretches, which have the same shape: (`channels`, up to `segment`), normalised.
 
-        Stretches do not depend on each other. `OutOfMemory`, `DeviceLost`.
+        Stretches do not depend on each other. `ModelUnavailable`: the weights give no numbers. `OutOfMemory`,
+        `DeviceLost`.
         """
-        return self._ladder.run(stretches, self._step)
+        found = self._ladder.run(stretches, self._step)
+        if not all(np.isfinite(one).all() for one in found):
+            raise ModelUnavailable("the separator gives no numbers", "Fetch it again.")
+        return found
 
     def warnings(self) -> tuple[Warning, ...]:
         """What the reader of the job's transcript must know of how the voices were separated."""
@@ -90,10 +82,6 @@ class LoadedDemucs:
             )
             for rung, why in self._ladder.below
         )
-
-    def unload(self) -> None:
-        """Let go of the weights; what the ladder has learnt stays."""
-        self._ladder.unload()
 
     def _step(self, net: Any, stretches: Sequence[Stretch]) -> list[Stretch]:
         import torch
@@ -130,7 +118,7 @@ def load_demucs(
             _release,
             barring=partial(in_use, settings),
         )
-        loaded = LoadedDemucs(folder, arguments, ladder)
+        loaded = LoadedDemucs(arguments, ladder)
         loaded.begin()
     except ImportError as error:
         raise ModelUnavailable(
@@ -216,18 +204,6 @@ def read_arguments(folder: Path) -> dict[str, Any]:
 def write_arguments(folder: Path, arguments: dict[str, Any]) -> None:
     body = {"class": "HTDemucs", "arguments": arguments}
     (folder / CONFIG).write_text(json.dumps(body, sort_keys=True, indent=1, default=_coded) + "\n")
-
-
-def revision_of(folder: Path) -> str:
-    """A digest of who the weights are, for recipes. `ModelUnavailable` if they cannot be read."""
-    whole = hashlib.sha256()
-    try:
-        for name in (CONFIG, WEIGHTS):
-            with (folder / name).open("rb") as file:
-                whole.update(f"{name}\0{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
-    except OSError as error:
-        raise ModelUnavailable(f"the weights in {folder} cannot be read: {error.strerror or error}") from error
-    return whole.hexdigest()
 
 
 def _rungs(settings: DeviceSettings) -> tuple[Rung, ...]:

@@ -244,6 +244,30 @@ class Ladder(Generic[Loaded]):
         return True
 
 
+class OnLadder(Generic[Loaded]):
+    """A model that stands on a ladder, kept from job to job. `begin` each job; for one thread at a time."""
+
+    def __init__(self, ladder: Ladder[Loaded]) -> None:
+        self._ladder = ladder
+
+    @property
+    def rung(self) -> Rung:
+        return self._ladder.rung
+
+    @property
+    def below(self) -> tuple[Below, ...]:
+        return self._ladder.below
+
+    def begin(self) -> None:
+        """A job begins, and the model is there for it. Raises as `Ladder.model` does."""
+        self._ladder.begin()
+        _ = self._ladder.model
+
+    def unload(self) -> None:
+        """Let go of the weights; what the ladder has learnt stays."""
+        self._ladder.unload()
+
+
 def _memory_of(rung: Rung) -> str:
     return "the machine's memory" if rung.device == "cpu" else "the GPU's memory"
 

@@ -22,7 +22,7 @@ from pipeline.catalog import Model
 from pipeline.devices import DeviceSettings, Gpus, gpus, in_use
 from pipeline.errors import ModelUnavailable
 from pipeline.models.failures import is_of_the_gpu, is_out_of_memory, reason
-from pipeline.models.ladder import Ladder, Rung
+from pipeline.models.ladder import Ladder, OnLadder, Rung
 from pipeline.types import Warning
 from pipeline.weights import NEEDED, check_unchanged
 
@@ -39,11 +39,11 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-class LoadedWhisper:
+class LoadedWhisper(OnLadder[WhisperModel]):
     """Weights in memory, on the rung of their ladder that fits. `begin` each job; ask for `whisper` each time anew."""
 
     def __init__(self, ladder: Ladder[WhisperModel], settings: DeviceSettings, look: Callable[[], Gpus] = gpus) -> None:
-        self._ladder = ladder
+        super().__init__(ladder)
         self._settings = settings
         self._look = look
 
@@ -51,10 +51,6 @@ class LoadedWhisper:
     def whisper(self) -> WhisperModel:
         """The model, where it lies now. A step of `run` may change it. Raises as `Ladder.model` does."""
         return self._ladder.model
-
-    @property
-    def rung(self) -> Rung:
-        return self._ladder.rung
 
     def begin(self) -> None:
         """A job begins, and the model is there for it. Raises as `Ladder.model` does."""
@@ -84,10 +80,6 @@ class LoadedWhisper:
             )
             for rung, why in self._ladder.below
         )
-
-    def unload(self) -> None:
-        """Let go of the weights; what the ladder has learnt stays."""
-        self._ladder.unload()
 
     def _barred(self) -> dict[str, str]:
         """The GPU, if others fill it. Not once the weights lie there: what is in use then is mostly theirs."""

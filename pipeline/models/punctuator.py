@@ -16,9 +16,9 @@ from typing import Any, NamedTuple
 from pipeline.devices import DeviceSettings, in_use
 from pipeline.errors import ModelUnavailable
 from pipeline.models.failures import is_of_the_gpu, is_out_of_memory, reason
-from pipeline.models.ladder import Ladder, Rung
+from pipeline.models.ladder import Ladder, OnLadder, Rung
 from pipeline.models.nemo import module, release, rungs
-from pipeline.punctuators import TOKENIZER, Punctuator
+from pipeline.punctuators import TOKENIZER, Punctuator, check_unchanged
 
 WINDOW, CONTEXT = 120, 30  # words heard at once, and of them those at either end that other windows judge
 CPU_BATCH, GPU_BATCH = 4, 32  # windows
@@ -38,22 +38,14 @@ class _Loaded(NamedTuple):
         self.net.to(device)
 
 
-class LoadedPunctuator:
-    """`begin` each job."""
+class LoadedPunctuator(OnLadder[_Loaded]):
+    """A punctuator in memory, on the rung of its ladder that fits."""
 
     def __init__(self, model: Punctuator, settings: DeviceSettings | None = None) -> None:
         self._model = model
         settings = settings or DeviceSettings()
         steps = rungs(settings, CPU_BATCH, GPU_BATCH, PURPOSE)
-        self._ladder: Ladder[_Loaded] = Ladder(steps, self._load, release, barring=partial(in_use, settings))
-
-    def begin(self) -> None:
-        """A job begins, and the model is there for it. Raises as `Ladder.model` does."""
-        self._ladder.begin()
-        _ = self._ladder.model
-
-    def unload(self) -> None:
-        self._ladder.unload()
+        super().__init__(Ladder(steps, self._load, release, barring=partial(in_use, settings)))
 
     def marks(self, words: Sequence[str]) -> list[str]:
         """The mark behind each word, empty for none. `OutOfMemory`, `DeviceLost`."""
@@ -101,13 +93,20 @@ class LoadedPunctuator:
         transformers = module("transformers", PURPOSE)
         transformers.utils.logging.disable_progress_bar()
         folder = Path(self._model.folder)
+        check_unchanged(self._model)
         try:
             net = transformers.AutoModelForTokenClassification.from_pretrained(
                 folder, local_files_only=True, use_safetensors=True, trust_remote_code=False
             )
             tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
+            # The file may keep what its maker once used: windows would be cut short, and the filling be read as text.
+            tokenizer.no_truncation()
+            tokenizer.no_padding()
             if net.config.num_labels != len(self._model.marks):
                 raise ValueError(f"it has {net.config.num_labels} classes, its labels are {len(self._model.marks)}")
+            room = getattr(net.config, "max_position_embeddings", None) or 0  # some have no limit, and say so or not
+            if 0 < room < _LONGEST:
+                raise ValueError(f"it takes {room} tokens at once, fewer than {_LONGEST}")
             return _Loaded(net.eval().requires_grad_(False).to(rung.device), tokenizer)
         except Exception as error:  # a damaged file makes all of them raise whatever they like
             if is_out_of_memory(error) or (rung.device != "cpu" and is_of_the_gpu(error)):

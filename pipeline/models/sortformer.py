@@ -12,7 +12,7 @@ Source: "Streaming Sortformer: Speaker Cache-Based Online Speaker Diarization wi
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any, NamedTuple, TypeAlias
@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 
 from pipeline.devices import DeviceSettings, in_use
 from pipeline.errors import ModelUnavailable
-from pipeline.models.ladder import Below, Ladder, Rung
+from pipeline.models.failures import reason
+from pipeline.models.ladder import Ladder, OnLadder
 from pipeline.models.nemo import SORTFORMER, NemoModel, checked_rate, load, module, release, rungs
 from pipeline.types import SAMPLE_RATE
 
@@ -61,7 +62,7 @@ class Chunk(NamedTuple):
     right: int
 
 
-class Sortformer:
+class Sortformer(OnLadder[Any]):
     """One model, kept loaded from job to job; for one thread at a time."""
 
     def __init__(
@@ -71,29 +72,13 @@ class Sortformer:
         self._model = model
         self._streaming = streaming
         settings = settings or DeviceSettings()
-        self._ladder: Ladder[Any] = Ladder(rungs(settings), self._load, release, barring=partial(in_use, settings))
-
-    def begin(self, barred: Mapping[str, str] | None = None) -> None:
-        """A job begins; ``barred``: devices that it must not use, and why. Raises as `Ladder.model` does."""
-        self._ladder.begin(barred)
-        _ = self._ladder.model
+        super().__init__(Ladder(rungs(settings), self._load, release, barring=partial(in_use, settings)))
 
     @property
     def step(self) -> float:
         """Seconds from one frame of the posteriors to the next."""
         model = self._ladder.model
         return float(_hop(model) * model.encoder.subsampling_factor / SAMPLE_RATE)
-
-    @property
-    def rung(self) -> Rung:
-        return self._ladder.rung
-
-    @property
-    def below(self) -> tuple[Below, ...]:
-        return self._ladder.below
-
-    def unload(self) -> None:
-        self._ladder.unload()
 
     def posteriors(self, samples: int, read: Read, report: Report) -> Posteriors:
         """For a recording of so many samples: how likely each of the model's speakers speaks in each frame. Speakers
@@ -127,7 +112,13 @@ class Sortformer:
         parts = model.sortformer_modules
         for name, value in asdict(self._streaming).items() if self._streaming is not None else ():
             setattr(parts, name, value)
-        parts._check_streaming_parameters()
+        try:
+            parts._check_streaming_parameters()
+        except (TypeError, ValueError) as error:
+            raise ModelUnavailable(
+                f"the model {self.info.name} cannot be driven chunk by chunk: {reason(error)}",
+                "Use a streaming Sortformer, for example diar_streaming_sortformer_4spk-v2.",
+            ) from error
         return model
 
 

@@ -104,7 +104,8 @@ def _copy(
         if run is None:
             run = Run(frame, writer.tracks, writer.rate, mixed=mixed)
         timeline.advance(frame.samples / run.rate)
-        if timeline.due > longest + 0.5 / writer.rate:  # due is a sum of floats
+        # Due is a sum of floats; and at every rate the same recordings are too long.
+        if timeline.due > longest + 0.5 / SAMPLE_RATE:
             raise TooLong(f"The recording is longer than the limit of {longest:g} s.")
         _write(run.push(frame), writer, report)
         frame = next(frames, None)

@@ -14,12 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import ModelUnavailable
-from pipeline.stages.assignment import Hints
+from pipeline.hints import Hints
 from pipeline.stages.audio import Audio
 from pipeline.stages.turns import Diarization, diarization
 from pipeline.types import SAMPLE_RATE, ModelInfo, Span, Warning
 
-FEW = 4  # whom Sortformer tells apart
 STEP = 0.08  # s; of what is known without a model
 NO_MODEL = "Words have no speakers: no diarizer is configured."
 TOO_MANY = (
@@ -32,8 +31,10 @@ Report = Callable[[float, float | None], None]
 Posteriors = NDArray[np.float16]
 
 
-class Few(Protocol):
-    """A diarizer for up to `FEW` people; see `pipeline.models.sortformer`."""
+class Diarizer(Protocol):
+    """A model that is loaded when it begins a job. ``step``: seconds from one frame of its posteriors to the next;
+    ``below``: the rungs below the first that it was computed on.
+    """
 
     @property
     def info(self) -> ModelInfo: ...
@@ -42,19 +43,17 @@ class Few(Protocol):
     @property
     def below(self) -> Sequence[Any]: ...
     def begin(self) -> None: ...
+
+
+class Few(Diarizer, Protocol):
+    """For up to `pipeline.hints.FEW` people; see `pipeline.models.sortformer`."""
+
     def posteriors(self, samples: int, read: Callable[[int, int], Any], report: Report, /) -> Posteriors: ...
 
 
-class Many(Protocol):
-    """A diarizer for any number; see `pipeline.models.clustering`."""
+class Many(Diarizer, Protocol):
+    """For any number; see `pipeline.models.clustering`."""
 
-    @property
-    def info(self) -> ModelInfo: ...
-    @property
-    def step(self) -> float: ...
-    @property
-    def below(self) -> Sequence[Any]: ...
-    def begin(self) -> None: ...
     def posteriors(
         self,
         samples: int,
@@ -70,14 +69,13 @@ class Many(Protocol):
 
 def route(tracks: int, spans: Sequence[Span], hints: Hints) -> Route:
     """What a recording takes, whichever models there are."""
-    least, most = hints.bounds
     if tracks > 1:
         return "channels"
     if not spans:
         return "nobody"
-    if most == 1:
+    if hints.alone:
         return "one"
-    return "clustering" if max(least, most or 0) > FEW else "sortformer"
+    return "clustering" if hints.many else "sortformer"
 
 
 def diarize(

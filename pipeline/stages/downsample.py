@@ -86,11 +86,9 @@ class ByBlocks:
         self._context = self._down * math.ceil(_CONTEXT * rate / self._down)
         self._least = self._down * math.ceil(_BLOCK * rate / self._down)
         self._held = np.zeros((tracks, self._context), np.float32)  # the context before, and what is to come
-        self._length = 0
 
     def push(self, block: Block) -> Iterator[Pcm]:
         self._held = np.concatenate([self._held, block], axis=1)
-        self._length += block.shape[1]
         while self._held.shape[1] >= self._least + 2 * self._context:
             yield self._converted(self._least)
 

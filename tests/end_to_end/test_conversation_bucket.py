@@ -37,7 +37,7 @@ OPTIONS = {"diarize": True, "stemming": "auto", "language": "en"}
 KEPT = {SEPARATING, TRANSCRIBING, ALIGNING, DIARIZING, GENERATING_OUTPUT}
 ENOUGH = 0.95
 MOST_OFF = 0.1  # s
-MORTAL = Path(__file__).with_name("mortal_engine.py")
+DYING = Path(__file__).parents[1] / "handler" / "worker" / "dying_engine.py"
 
 Result = dict[str, Any]
 
@@ -167,8 +167,8 @@ def test_the_command_says_the_same(result: Result, every_model: Path, tmp_path: 
 class Watched(ChildEngine):
     """Counts the artifacts that it is told of, by their stages, over all of its processes."""
 
-    def __init__(self, survived: Path) -> None:
-        super().__init__(SystemClock(), command=[sys.executable, str(MORTAL), str(survived)])
+    def __init__(self, points: Path) -> None:
+        super().__init__(SystemClock(), command=[sys.executable, str(DYING), str(points)])
         self.done: Counter[str] = Counter()
 
     def run(
@@ -186,16 +186,16 @@ def test_killed_after_each_stage(result: Result, every_model: Path, tmp_path: Pa
     """The engine is killed after every stage that leaves an artifact. Each costs an attempt, no finished stage is done
     again, and the result is the one of an engine that nobody kills.
     """
-    survived = tmp_path / "survived"
-    survived.touch()
-    engine = Watched(survived)
+    points = tmp_path / "points"
+    points.write_text(" ".join(f"stage_done:{stage}" for stage in KEPT))
+    engine = Watched(points)
     rig = rig_in(tmp_path, engine, every_model, max_attempts=2 * len(KEPT))
     try:
         rig.drop("talk.opus", RECORDING, sidecar=OPTIONS)
         rig.drain()
     finally:
         engine.close()
-    assert set(survived.read_text().splitlines()) == KEPT
+    assert points.read_text() == ""
     assert engine.done == Counter(dict.fromkeys(KEPT, 1))
     assert rig.result("talk.opus")["results"] == result["results"]
     failures = record(rig, rig.manifest("talk.opus")).failures

@@ -15,6 +15,12 @@ from typing import Any
 from handler.callbacks.guard import AllowList
 from handler.callbacks.transport import Answer, Transport
 
+BODY = '{"metadata":{},"results":"ünd"}\n'.encode() * 5000
+SHORT = 0.3  # seconds for a try that is meant to end by its limit
+
+BODY = '{"metadata":{},"results":"ünd"}\n'.encode() * 5000
+SHORT = 0.3  # seconds for a try that is meant to end by its limit
+
 Behaviour = Callable[["Receiver", socket.socket], None]
 
 

@@ -21,12 +21,12 @@ import numpy as np
 
 from pipeline.models.nemo import module
 from tests.models.spoken_dialogues import RATE, TRAINING, VOICES, Bank, dialogue, labels
+from tests.models.tiny_nemo import MODULES, mel_features
 from tests.pipeline.synthetic_sound import MUSIC, decibels
 
 torch = module("torch")
 
 WIDTH, INNER = 64, 48
-MODULES = "nemo.collections.asr.modules"
 
 
 def config() -> Any:
@@ -39,18 +39,7 @@ def config() -> Any:
             "ats_weight": 0.5,
             "streaming_mode": True,
             "model_defaults": {"fc_d_model": WIDTH, "tf_d_model": INNER},
-            "preprocessor": {
-                "_target_": f"{MODULES}.AudioToMelSpectrogramPreprocessor",
-                "normalize": "NA",
-                "window_size": 0.025,
-                "sample_rate": RATE,
-                "window_stride": 0.01,
-                "window": "hann",
-                "features": 40,
-                "n_fft": 512,
-                "frame_splicing": 1,
-                "dither": 0.00001,
-            },
+            "preprocessor": mel_features(RATE, normalize="NA"),
             "encoder": {
                 "_target_": f"{MODULES}.ConformerEncoder",
                 "feat_in": 40,

@@ -16,10 +16,10 @@ import numpy as np
 from pipeline.models.nemo import module
 from tests.models import spoken_dialogues
 from tests.models.spoken_dialogues import RATE, TRAINING, VOICES, Bank
+from tests.models.tiny_nemo import MODULES, mel_features
 
 torch = module("torch")
 
-MODULES = "nemo.collections.asr.modules"
 CHANNELS, SIZE = 64, 48
 MORE = tuple(
     (f"en-us+{name}", pitch, 170)
@@ -43,18 +43,7 @@ def config(classes: int) -> Any:
     return module("omegaconf").OmegaConf.create(
         {
             "sample_rate": RATE,
-            "preprocessor": {
-                "_target_": f"{MODULES}.AudioToMelSpectrogramPreprocessor",
-                "normalize": "per_feature",
-                "window_size": 0.025,
-                "sample_rate": RATE,
-                "window_stride": 0.01,
-                "window": "hann",
-                "features": 40,
-                "n_fft": 512,
-                "frame_splicing": 1,
-                "dither": 0.00001,
-            },
+            "preprocessor": mel_features(RATE, normalize="per_feature"),
             "encoder": {
                 "_target_": f"{MODULES}.ConvASREncoder",
                 "feat_in": 40,

@@ -1,4 +1,6 @@
-"""Models beside the recogniser that are small and whole, as far as anybody can tell who does not load them."""
+"""Models beside the recogniser that are small and whole, as far as anybody can tell who does not load them; and
+which of them are chosen.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +9,8 @@ import json
 import tarfile
 from pathlib import Path
 from typing import Any
+
+from pipeline.companions import Choice, Companions, companions_in
 
 CLASSES = {
     "sortformer": "nemo.collections.asr.models.sortformer_diar_models.SortformerEncLabelModel",
@@ -60,3 +64,16 @@ def cut(path: Path, share: float = 0.5) -> None:
     """As a copy that did not end leaves it."""
     body = path.read_bytes()
     path.write_bytes(body[: int(len(body) * share)])
+
+
+def names(found: Companions) -> dict[str, str | None]:
+    return {
+        "separator": found.separator and found.separator.name,
+        "aligners": ",".join(one.info.name for one in found.aligners) or None,
+        "few": found.few and found.few.name,
+        "many": found.many and found.many.name,
+    }
+
+
+def found_in(home: Path, **choice: str) -> Companions:
+    return companions_in(None, home, Choice(**choice))

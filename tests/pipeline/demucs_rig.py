@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.models.demucs import WEIGHTS, write_arguments
+from pipeline.models.demucs import CONFIG, WEIGHTS, write_arguments
+from pipeline.records import hash_of, revision
 from pipeline.stages.audio import Audio
 from pipeline.stages.decode import decode
 
@@ -39,6 +40,11 @@ def save_net(net: Any, folder: Path, **changed: Any) -> Path:
     write_arguments(folder, {**ARGUMENTS, **changed})
     save_file(net.state_dict(), folder / WEIGHTS)
     return folder
+
+
+def revision_of(folder: Path) -> str:
+    """Of the weights and the arguments in a folder."""
+    return revision("separator", WEIGHTS, {name: hash_of(folder / name) for name in (CONFIG, WEIGHTS)})
 
 
 def by_demucs(net: Any, sound: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -19,12 +19,11 @@ from pipeline.models.demucs import (
     load_demucs,
     open_demucs,
     read_arguments,
-    revision_of,
     write_arguments,
 )
 from pipeline.models.demucs_convert import convert_demucs
 from pipeline.models.ladder import Ladder, Rung
-from tests.pipeline.demucs_rig import ARGUMENTS, save_net, tiny_net
+from tests.pipeline.demucs_rig import ARGUMENTS, revision_of, save_net, tiny_net
 
 SEGMENT = int(44_100 * Fraction(39, 40))
 
@@ -45,8 +44,6 @@ def test_what_is_loaded_gives_the_voices(tmp_path: Path) -> None:
     with torch.no_grad():
         expected = net(torch.from_numpy(stretch())[None])[0, 3].numpy()
     assert np.array_equal(found, expected)
-    assert (separator.info.name, separator.info.arch) == ("tiny", "htdemucs")
-    assert separator.info.revision == revision_of(tmp_path / "tiny")
     assert separator.warnings() == ()
 
 
@@ -64,7 +61,7 @@ def test_half_the_bytes_load_too(tmp_path: Path) -> None:
 
 
 def test_a_revision_is_its_weights_and_arguments(tmp_path: Path) -> None:
-    """Another byte of either file is another revision; missing files are an error that says so."""
+    """Another byte of either file is another revision."""
     for name in ("a", "b", "c"):
         (tmp_path / name).mkdir()
         write_arguments(tmp_path / name, ARGUMENTS)
@@ -73,9 +70,6 @@ def test_a_revision_is_its_weights_and_arguments(tmp_path: Path) -> None:
     (tmp_path / "b" / WEIGHTS).write_bytes(b"weightz")
     write_arguments(tmp_path / "c", ARGUMENTS | {"segment": 1})
     assert len({revision_of(tmp_path / name) for name in ("a", "b", "c")}) == 3
-    (tmp_path / "a" / WEIGHTS).unlink()
-    with pytest.raises(ModelUnavailable, match="No such file"):
-        revision_of(tmp_path / "a")
 
 
 def test_arguments_come_back(tmp_path: Path) -> None:
@@ -173,11 +167,10 @@ class Tight:
 
 @pytest.mark.heavy
 @pytest.mark.parametrize(("room", "batch"), [(3, 2), (1, 1)])
-def test_memory_that_runs_out(tmp_path: Path, room: int, batch: int) -> None:
+def test_memory_that_runs_out(room: int, batch: int) -> None:
     """Stretches that do not fit at once are computed in smaller batches, each once, in order."""
-    folder = save_net(tiny_net(), tmp_path / "tiny")
     ladder = Ladder[Any]([Rung("cpu", "float32", 8)], lambda rung: Tight(room))
-    separator = LoadedDemucs(folder, ARGUMENTS, ladder)
+    separator = LoadedDemucs(ARGUMENTS, ladder)
     given = [stretch(seed)[:, :100] for seed in range(9)]
     assert all(np.array_equal(a, b) for a, b in zip(separator.voices(given), given, strict=True))
     assert separator.batch == batch
@@ -185,20 +178,33 @@ def test_memory_that_runs_out(tmp_path: Path, room: int, batch: int) -> None:
 
 
 @pytest.mark.heavy
-def test_no_room_for_one(tmp_path: Path) -> None:
+def test_no_room_for_one() -> None:
     """A single stretch that does not fit goes to the next rung, with a warning for the reader; on the last it is an
     error of its own.
     """
-    folder = save_net(tiny_net(), tmp_path / "tiny")
     rungs = [Rung("cpu", "float32", 8), Rung("cpu", "float32 again", 1)]
     ladder = Ladder[Any](rungs, lambda rung: Tight(0 if rung == rungs[0] else 1))
-    separator = LoadedDemucs(folder, ARGUMENTS, ladder)
+    separator = LoadedDemucs(ARGUMENTS, ladder)
     assert len(separator.voices([stretch()[:, :100]] * 3)) == 3
     (warning,) = separator.warnings()
     assert (warning.parameter, warning.type) == ("stemming", "degraded")
-    none = LoadedDemucs(folder, ARGUMENTS, Ladder[Any](rungs[:1], lambda rung: Tight(0)))
+    none = LoadedDemucs(ARGUMENTS, Ladder[Any](rungs[:1], lambda rung: Tight(0)))
     with pytest.raises(OutOfMemory):
         none.voices([stretch()[:, :100]])
+
+
+@pytest.mark.heavy
+def test_weights_that_give_no_numbers_are_refused() -> None:
+    """NaN never becomes a sound that somebody transcribes."""
+
+    class Broken(Tight):
+        def __call__(self, mix: Any) -> Any:
+            mix[-1, 0, 50] = float("nan")
+            return super().__call__(mix)
+
+    separator = LoadedDemucs(ARGUMENTS, Ladder[Any]([Rung("cpu", "float32", 8)], lambda rung: Broken(8)))
+    with pytest.raises(ModelUnavailable, match="gives no numbers"):
+        separator.voices([stretch()[:, :100]] * 3)
 
 
 # ── conversion ───────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 import signal
 import subprocess
 import sys
@@ -15,10 +16,12 @@ import psutil
 import pytest
 from engine_rig import Running, line_of, quiet, request
 
+from pipeline.catalog import resolve
 from pipeline.engine import EXIT_DEVICE_LOST, answer
 from pipeline.errors import EngineFailure
 from pipeline.models import Models
 from pipeline.types import Done, Event, Failed, Media, Progress, StageDone
+from tests.pipeline.media import beginning, write_audio
 
 # An engine beside which libraries are at work: `what` follows, in a thread of its own, before the engine serves.
 NOISY = """
@@ -87,6 +90,27 @@ def test_what_libraries_print_goes_to_stderr(start: Any, tmp_path: Path) -> None
     stdout, _ = engine.end()
     assert stdout == b""
     assert engine.process.returncode == 0
+
+
+def test_waiting_threads_leave_the_cores(
+    start: Any, tmp_path: Path, fixed_whisper: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stages that run side by side compute with an OpenMP each, whose idle threads would keep the cores from the other
+    one by spinning; who wants it otherwise says so in the environment. Told by OpenMP itself, as it is loaded.
+    """
+    monkeypatch.setenv("OMP_DISPLAY_ENV", "verbose")
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    model = resolve(str(fixed_whisper), None, fixed_whisper, trusted=True).model_dump(mode="json")
+    for policy, spins in (("PASSIVE", False), ("ACTIVE", True)):
+        (work := tmp_path / policy).mkdir()
+        engine = start()
+        job = request(work, write_audio(tmp_path / f"{policy}.wav", beginning(1.0))).model_copy(update={"model": model})
+        assert engine.ask(line_of(job))[-1]["type"] == "done"
+        _, told = engine.end()
+        counts = [int(count) for count in re.findall(rb"GOMP_SPINCOUNT = '(\d+)'", told)]
+        assert counts
+        assert all((count > 0) is spins for count in counts)
+        monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
 
 
 def test_it_ends_with_its_stdin(start: Any) -> None:

@@ -232,9 +232,9 @@ def test_a_separator_is_converted(tmp_path: Path) -> None:
     """htdemucs comes as its authors publish it and lies there as the engine loads it, with the same revision as one
     that was converted by hand.
     """
-    from pipeline.models.demucs import load_demucs, revision_of
+    from pipeline.models.demucs import load_demucs
     from pipeline.models.demucs_convert import convert_demucs
-    from tests.pipeline.demucs_rig import tiny_net
+    from tests.pipeline.demucs_rig import revision_of, tiny_net
     from tests.pipeline.test_demucs import as_on_the_hub
 
     published = as_on_the_hub(tiny_net(), tmp_path / "955717e8.safetensors")

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from pipeline.companions import Companions, companions_in
-from pipeline.errors import ModelUnavailable
+from pipeline.errors import ModelUnavailable, WeightsChanged
 from pipeline.models.punctuator import CONTEXT, WINDOW, LoadedPunctuator
 from pipeline.options import Options
 from pipeline.plan import GENERATING_OUTPUT, POST_PROCESSING, recipes, stage_plans
@@ -158,4 +158,59 @@ def test_a_damaged_punctuator_is_named(folder: Path, tmp_path: Path, file: str) 
     found = punctuator_in([copy.parent])
     assert found is not None
     with pytest.raises(ModelUnavailable, match="the model copy cannot be loaded"):
+        LoadedPunctuator(found).begin()
+
+
+def copied(folder: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(folder, tmp_path / "models" / "copy"))
+
+
+def loaded(folder: Path) -> LoadedPunctuator:
+    found = punctuator_in([folder.parent])
+    assert found is not None
+    punctuator = LoadedPunctuator(found)
+    punctuator.begin()
+    return punctuator
+
+
+@pytest.mark.heavy
+def test_what_a_tokenizers_file_keeps_of_its_training_is_not_done(folder: Path, tmp_path: Path) -> None:
+    """A file that says to cut texts off, and to fill them up: every word has its mark all the same."""
+    from tokenizers import Tokenizer
+
+    copy = copied(folder, tmp_path)
+    tokenizer = Tokenizer.from_file(str(copy / "tokenizer.json"))
+    tokenizer.enable_truncation(8)
+    tokenizer.enable_padding(length=64)
+    tokenizer.save(str(copy / "tokenizer.json"))
+    words = [WORDS[nth % len(WORDS)] for nth in range(40)]
+    assert loaded(copy).marks(words) == [BEHIND.get(word, "") for word in words]
+
+
+@pytest.mark.heavy
+def test_a_model_that_takes_too_little_at_once_is_refused(folder: Path, tmp_path: Path) -> None:
+    """Its windows would not fit, which it must not find out in the middle of a job."""
+    from safetensors.torch import load_file, save_file
+
+    copy = copied(folder, tmp_path)
+    weights = load_file(copy / "model.safetensors")
+    name = "bert.embeddings.position_embeddings.weight"
+    save_file({**weights, name: weights[name][:64].clone()}, copy / "model.safetensors", {"format": "pt"})
+    config = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps({**config, "max_position_embeddings": 64}))
+    with pytest.raises(ModelUnavailable, match="takes 64 tokens at once"):
+        loaded(copy)
+
+
+@pytest.mark.heavy
+def test_other_weights_than_were_chosen_are_refused(folder: Path, tmp_path: Path) -> None:
+    """Whose folder got others while the worker ran: their marks must not be filed under the old ones' digest."""
+    copy = copied(folder, tmp_path)
+    found = punctuator_in([copy.parent])
+    assert found is not None
+    (copy / "config.json").write_text((copy / "config.json").read_text() + "\n")
+    with pytest.raises(WeightsChanged, match="were changed while the worker ran"):
+        LoadedPunctuator(found).begin()
+    (copy / "config.json").unlink()
+    with pytest.raises(ModelUnavailable, match="not there any more"):
         LoadedPunctuator(found).begin()

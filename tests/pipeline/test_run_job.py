@@ -143,7 +143,7 @@ def test_a_kept_transcript_needs_no_sound(job: Job) -> None:
 def test_a_torn_transcript_is_an_error(job: Job) -> None:
     """An artifact that is there is believed, so one that is no transcript is said, not overwritten."""
     (job.work / TRANSCRIPT).write_bytes(b'{"format": 1, "media": ')
-    with pytest.raises(EngineFailure, match="is not a transcript"):
+    with pytest.raises(EngineFailure, match="is no transcript"):
         job.run()
 
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from pipeline.errors import ModelUnavailable, OutOfMemory
-from pipeline.models.demucs import load_demucs
-from pipeline.voices import STEM, Voices, voices
+from pipeline.stages.audio import Audio
+from pipeline.voices import STEM, voices
 from tests.pipeline import synthetic_sound as made
 from tests.pipeline.demucs_rig import decoded, whole
 from tests.pipeline.media import write_audio
@@ -19,7 +19,7 @@ from tests.pipeline.test_separate import Passing
 RATE = 16_000
 
 
-def of(tmp_path: Path, sound: Any, load: Any = Passing, **asked: Any) -> tuple[Voices, Path]:
+def of(tmp_path: Path, sound: Any, load: Any = Passing, **asked: Any) -> tuple[Audio | None, Path]:
     tmp_path.mkdir(exist_ok=True)
     source = write_audio(tmp_path / "a.wav", np.atleast_2d(sound), RATE)
     narrow = tmp_path / "narrow"
@@ -40,58 +40,45 @@ def nobody() -> Any:
 def test_auto_separates_where_there_is_music(tmp_path: Path) -> None:
     """With auto a song is separated, and noise is left as it is without the separator being loaded."""
     found, folder = of(tmp_path / "song", song())
-    assert found.audio is not None
-    assert found.audio.samples == 12 * RATE
+    assert found is not None
+    assert found.samples == 12 * RATE
     assert [path.name for path in folder.iterdir()] == ["track-0.s16"]
     assert (tmp_path / "song" / STEM).exists()
     found, _ = of(tmp_path / "noise", made.pink(np.random.default_rng(1), 12.0, RATE), nobody)
-    assert found == Voices()
+    assert found is None
     assert not (tmp_path / "noise" / STEM).exists()
 
 
 def test_true_separates_whatever_it_is(tmp_path: Path) -> None:
     """With true nobody asks whether there is music."""
     found, _ = of(tmp_path, made.pink(np.random.default_rng(1), 1.0, RATE), asked="true")
-    assert found.audio is not None
+    assert found is not None
 
 
 def test_what_was_kept_is_not_made_again(tmp_path: Path) -> None:
     """A stem that is there is taken, to the bit, without a model; a damaged one is made again."""
     first, _ = of(tmp_path, song())
     second, _ = of(tmp_path, song(), nobody)
-    assert first.audio is not None
-    assert second.audio is not None
-    assert np.array_equal(whole(first.audio), whole(second.audio))
+    assert first is not None
+    assert second is not None
+    assert np.array_equal(whole(first), whole(second))
     (tmp_path / STEM).write_bytes(b"damaged")
     source = tmp_path / "a.wav"
-    again = voices(
-        source, second.audio, tmp_path / "third", tmp_path / STEM, Passing, lambda done, total: None, asked="true"
-    )
-    assert again.audio is not None
+    again = voices(source, second, tmp_path / "third", tmp_path / STEM, Passing, lambda done, total: None, asked="true")
+    assert again is not None
     assert (tmp_path / STEM).stat().st_size > 1000
 
 
 @pytest.mark.parametrize("error", [ModelUnavailable("no weights are here"), OutOfMemory("memory ran out")])
-def test_what_cannot_be_done_is_a_reason(tmp_path: Path, error: Exception) -> None:
-    """Without weights or memory the recording is taken as it is, with a reason; nothing is kept that would be believed
-    later.
-    """
+def test_what_cannot_be_done_leaves_nothing(tmp_path: Path, error: Exception) -> None:
+    """Without weights or memory that is what is told, and nothing is kept that would be believed later."""
 
     def load() -> Any:
         raise error
 
-    found, _ = of(tmp_path, song(), load)
-    assert found.audio is None
-    assert found.degraded is not None
-    assert str(error) in found.degraded
+    with pytest.raises(type(error), match=str(error)):
+        of(tmp_path, song(), load)
     assert not (tmp_path / STEM).exists()
-
-
-def test_the_missing_extra_is_named_in_the_reason(tmp_path: Path) -> None:
-    """The reason names the extra that is to be installed."""
-    found, _ = of(tmp_path, song(), lambda: load_demucs(tmp_path, has=lambda module: False))
-    assert found.degraded is not None
-    assert "dropscribe[models]" in found.degraded
 
 
 def test_stopping_leaves_nothing(tmp_path: Path) -> None:

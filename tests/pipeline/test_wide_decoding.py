@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from pipeline.errors import TooLong
 from tests.pipeline.demucs_rig import decoded, whole
 from tests.pipeline.media import clicks, onsets, tone, write_audio
 
@@ -46,6 +48,15 @@ def test_every_channel_is_in_the_mix(tmp_path: Path) -> None:
     left, right = levels(tmp_path / "2", 5, "5 channels")
     assert left == right == 0.08
     assert levels(tmp_path / "3", 3, "3.0", per_channel=True) == [0.0, 0.0, 0.4]
+
+
+@pytest.mark.parametrize(("over", "refused"), [(0, False), (1, False), (2, True)])
+def test_the_limit_is_the_same_at_every_rate(tmp_path: Path, over: int, refused: bool) -> None:
+    """A recording that is not too long for the recogniser, by a sample or so, is not too long for the separator."""
+    source = write_audio(tmp_path / "a.wav", np.pad(tone(2.0, RATE), ((0, 0), (0, over))), RATE)
+    for rate in (16_000, RATE):
+        with pytest.raises(TooLong) if refused else nullcontext():
+            decoded(source, tmp_path / f"at-{rate}", rate=rate, max_duration=2.0)
 
 
 def test_times_are_the_same_at_every_rate(tmp_path: Path) -> None:

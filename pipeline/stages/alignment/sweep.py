@@ -13,12 +13,15 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+
+log = logging.getLogger(__name__)
 
 Scores: TypeAlias = NDArray[np.float32]
 Pointers: TypeAlias = NDArray[np.int8]
@@ -135,6 +138,13 @@ def compiled() -> Sweep:
     return Sweep(compile_(_forward_loops), compile_(_back_loops))
 
 
+@functools.cache
 def best() -> Sweep:
-    """`compiled` where numba is installed."""
-    return compiled() if importlib.util.find_spec("numba") else plain
+    """`compiled` where numba is installed and works: one that was not made for this numpy does not import."""
+    if importlib.util.find_spec("numba") is None:
+        return plain
+    try:
+        return compiled()
+    except ImportError as error:
+        log.warning("numba cannot be used (%s): words are aligned without it, which takes longer", error)
+        return plain

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from pipeline.hints import Hints
 from pipeline.stages.assignment.ghosts import merged, rowed
 from pipeline.stages.assignment.path import Row, costs
 from pipeline.stages.assignment.presence import (
@@ -24,28 +25,11 @@ from pipeline.stages.assignment.presence import (
     rasterised,
     with_nearest,
 )
-from pipeline.types import Frozen, Word
+from pipeline.types import Word
 
-__all__ = ["Hints", "Turn", "from_posteriors", "from_turns"]
+__all__ = ["Turn", "from_posteriors", "from_turns"]
 
 _SHORTEST = 1e-3  # s; a word without length is looked at for as long
-
-
-class Hints(Frozen):
-    """How many speakers there are, as the person who asks says; None where they say nothing. ``speakers`` outweighs
-    the other two; 0 says nothing, and a most below the least gives way to it.
-    """
-
-    speakers: int | None = None
-    least: int | None = None
-    most: int | None = None
-
-    @property
-    def bounds(self) -> tuple[int, int | None]:
-        """The least, at least 1, and the most."""
-        least = max(1, self.speakers or self.least or 1)
-        most = self.speakers or self.most
-        return least, max(least, most) if most else None
 
 
 def from_posteriors(

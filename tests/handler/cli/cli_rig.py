@@ -83,6 +83,11 @@ class Cli:
         return self.engines[-1]
 
 
+def model_rows(listed: Any) -> dict[tuple[str, str], dict[str, Any]]:
+    """What ``models list`` lists, by name and places."""
+    return {(row["name"], ",".join(row["where"])): row for row in listed["models"]}
+
+
 def one_line(result: Result) -> str:
     """The single line of stderr of a command that failed: for a person, without a traceback."""
     assert "Traceback" not in result.stderr

@@ -29,6 +29,14 @@ def cli(env: dict[str, str | None]) -> Cli:
 
 
 @pytest.fixture
+def s3_cli(cli: Cli, aws_environment: str, s3_bucket: str) -> tuple[Cli, str]:
+    """Commands with the credentials of `aws_environment`, and a prefix for models."""
+    for name in [name for name in cli.env if name.startswith("AWS_")]:
+        del cli.env[name]
+    return cli, f"s3://{s3_bucket}/models"
+
+
+@pytest.fixture
 def bucket(tmp_path: Path) -> Path:
     """A folder for a bucket, which is there and empty."""
     path = tmp_path / "bucket"

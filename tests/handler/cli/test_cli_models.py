@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
-from cli_rig import Cli, one_line
+from cli_rig import Cli, model_rows, one_line
 from pydantic import SecretStr
 
 from handler.errors import EXIT_NO_PERMISSION, EXIT_UNAVAILABLE, EXIT_USAGE
@@ -30,24 +30,12 @@ def home(tmp_path: Path, fixed_whisper: Path) -> Path:
     return path
 
 
-@pytest.fixture
-def s3_cli(cli: Cli, aws_environment: str, s3_bucket: str) -> tuple[Cli, str]:
-    """Commands with the credentials of `aws_environment`, and a prefix for models."""
-    for name in [name for name in cli.env if name.startswith("AWS_")]:
-        del cli.env[name]
-    return cli, f"s3://{s3_bucket}/models"
-
-
-def rows(listed: Any) -> dict[tuple[str, str], dict[str, Any]]:
-    return {(row["name"], ",".join(row["where"])): row for row in listed["models"]}
-
-
 # ── list ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_list_shows_what_is_here_and_what_could_be(cli: Cli, home: Path) -> None:
     """Models on disk with their revision, and the family that is not here with licence and size of the download."""
-    found = rows(cli.json("models", "list"))
+    found = model_rows(cli.json("models", "list"))
     here = found["small", "local"]
     assert (here["version"], here["licence"], here["languages"]) == ("c" * 12, "MIT", "multilingual")
     assert here["folder"] == str(home / "small")
@@ -73,7 +61,7 @@ def test_a_licence_is_never_guessed(cli: Cli, home: Path, fixed_whisper: Path) -
     shutil.copytree(fixed_whisper, home / "our-own")
     shutil.copytree(fixed_whisper, home / "tiny")
     weights_of.write_record(home / "tiny", weights_of.describe(home / "tiny", repo="acme/tiny", commit="d" * 40))
-    found = rows(cli.json("models", "list"))
+    found = model_rows(cli.json("models", "list"))
     assert found["our-own", "local"]["licence"] == "unknown"
     assert found["tiny", "local"]["licence"] == "unknown"
     assert found["our-own", "local"]["languages"] == "multilingual"
@@ -93,22 +81,22 @@ def test_list_verify_finds_what_is_damaged(cli: Cli, home: Path) -> None:
     result = cli("models", "list", "--verify", "--json")
     assert result.exit_code == EXIT_UNAVAILABLE
     assert "model.bin" in one_line(result)
-    assert rows(json.loads(result.stdout))["small", "local"]["problem"] == "model.bin: not the recorded checksum"
+    assert model_rows(json.loads(result.stdout))["small", "local"]["problem"] == "model.bin: not the recorded checksum"
 
 
 def test_list_shows_incomplete_models(cli: Cli, home: Path) -> None:
     """A model that lacks a file is shown with what it lacks."""
     (home / "small/tokenizer.json").unlink()
-    assert rows(cli.json("models", "list"))["small", "local"]["problem"] == "there is no tokenizer.json"
+    assert model_rows(cli.json("models", "list"))["small", "local"]["problem"] == "there is no tokenizer.json"
 
 
 def test_list_of_a_bucket(s3_cli: tuple[Cli, str], home: Path, s3_client: Any, s3_bucket: str) -> None:
     """Models in a bucket, those that are here as well in one row; --verify compares the objects' sizes."""
     cli, url = s3_cli
     cli.json("models", "push", "small", url)
-    assert rows(cli.json("models", "list", url))["small", "local,bucket"]["version"] == "c" * 12
+    assert model_rows(cli.json("models", "list", url))["small", "local,bucket"]["version"] == "c" * 12
     shutil.rmtree(home)
-    assert rows(cli.json("models", "list", url))["small", "bucket"]["licence"] == "MIT"
+    assert model_rows(cli.json("models", "list", url))["small", "bucket"]["licence"] == "MIT"
     s3_client.put_object(Bucket=s3_bucket, Key=f"models/small/{'c' * 16}/model.bin", Body=b"short")
     result = cli("models", "list", url, "--verify")
     assert result.exit_code == EXIT_UNAVAILABLE
@@ -128,7 +116,7 @@ def test_a_model_goes_through_a_bucket(s3_cli: tuple[Cli, str], home: Path) -> N
     pulled = cli.json("models", "pull", "small", "--from", url)
     assert pulled["revision"] == "c" * 40
     assert Path(pulled["folder"]).parent == home
-    assert rows(cli.json("models", "list", "--verify"))["small", "local"]["problem"] == ""
+    assert model_rows(cli.json("models", "list", "--verify"))["small", "local"]["problem"] == ""
 
 
 def test_the_configured_bucket_is_pulled_from(s3_cli: tuple[Cli, str], home: Path, tmp_path: Path) -> None:

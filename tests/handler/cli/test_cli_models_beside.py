@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cli_rig import Cli, one_line
+from cli_rig import Cli, model_rows, one_line
 
 from handler.cli.doctor.beside import companions
 from handler.cli.doctor.finding import Context, Finding
@@ -26,24 +26,12 @@ def home(tmp_path: Path) -> Path:
     return stock(tmp_path / "home")
 
 
-@pytest.fixture
-def s3_cli(cli: Cli, aws_environment: str, s3_bucket: str) -> tuple[Cli, str]:
-    """Commands with the credentials of `aws_environment`, and a prefix for models."""
-    for name in [name for name in cli.env if name.startswith("AWS_")]:
-        del cli.env[name]
-    return cli, f"s3://{s3_bucket}/models"
-
-
-def rows(listed: Any) -> dict[tuple[str, str], dict[str, Any]]:
-    return {(row["name"], ",".join(row["where"])): row for row in listed["models"]}
-
-
 # ── list ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_list_shows_kinds_licences_and_sizes(cli: Cli, home: Path) -> None:
     """Models here and those that could be fetched, each with what it is for, its licence, languages and size."""
-    found = rows(cli.json("models", "list"))
+    found = model_rows(cli.json("models", "list"))
     for name, kind in (("htdemucs", "separator"), ("aligner-en", "aligner"), ("sortformer", "sortformer")):
         assert found[name, "local"]["kind"] == kind
         assert found[name, "local"]["folder"] == str(home / name)
@@ -65,7 +53,7 @@ def test_list_says_what_is_wrong(cli: Cli, home: Path) -> None:
     """
     cut(home / "htdemucs" / "model.safetensors")
     nemo(home / "stt_pt.nemo", "aligner")
-    found = rows(cli.json("models", "list"))
+    found = model_rows(cli.json("models", "list"))
     assert "bytes instead of" in found["htdemucs", "local"]["problem"]
     assert "dropscribe-aligner.json" in found["stt_pt", "local"]["problem"]
     assert found["htdemucs", "local"]["kind"] == "separator"
@@ -97,22 +85,24 @@ def test_models_go_through_a_bucket(s3_cli: tuple[Cli, str], home: Path) -> None
     """
     cli, url = s3_cli
     before = {
-        name: row["revision"] for (name, where), row in rows(cli.json("models", "list")).items() if "hub" not in where
+        name: row["revision"]
+        for (name, where), row in model_rows(cli.json("models", "list")).items()
+        if "hub" not in where
     }
     names = ("htdemucs", "aligner-en", "sortformer", "titanet")
     for name in names:
         pushed = cli.json("models", "push", name, url)
         assert (pushed["revision"], pushed["already"]) == (before[name], False)
         assert cli.json("models", "push", name, url)["already"]
-    assert rows(cli.json("models", "list", url))["titanet", "local,bucket"]["revision"] == before["titanet"]
+    assert model_rows(cli.json("models", "list", url))["titanet", "local,bucket"]["revision"] == before["titanet"]
     shutil.rmtree(home)
-    listed = rows(cli.json("models", "list", url, "--verify"))
+    listed = model_rows(cli.json("models", "list", url, "--verify"))
     assert listed["aligner-en", "bucket"]["languages"] == "en"
     assert listed["titanet", "bucket"]["licence"] == "CC-BY-4.0"
     for name in names:
         pulled = cli.json("models", "pull", name, "--from", url)
         assert (pulled["name"], pulled["revision"]) == (name, before[name])
-    found = rows(cli.json("models", "list", "--verify"))
+    found = model_rows(cli.json("models", "list", "--verify"))
     assert {name: found[name, "local"]["revision"] for name in names} == {name: before[name] for name in names}
 
 

@@ -20,6 +20,14 @@ def lines(*entries: str | dict[str, Any]) -> bytes:
     return b"".join(json.dumps(one).encode() + b"\n" for one in objects)
 
 
+GERMAN = {"language": "de"}
+OWN = lines({"glob": "*.wav", "options": GERMAN})
+
+
+GERMAN = {"language": "de"}
+OWN = lines({"glob": "*.wav", "options": GERMAN})
+
+
 def bodies(count: int, folder: str = "calls") -> dict[str, bytes]:
     return {f"{folder}/{number:02}.wav": f"recording {number}".encode() for number in range(count)}
 

@@ -2,8 +2,9 @@
 
     python dying_engine.py POINTS --events-fd N
 
-A line of POINTS is an event's type and, with a colon, its stage. When an event of the first line's kind has been
-written, the line goes and the process dies; with no lines left it is an engine like any other.
+A point is an event's type and, with a colon, its stage; of a stage that is done, if it leaves an artifact. The lines of
+POINTS come one after the other, the points of a line in any order: when an event of the first line's kinds has been
+written, that point goes and the process dies. With no points left it is an engine like any other.
 """
 
 from __future__ import annotations
@@ -15,16 +16,23 @@ from pathlib import Path
 
 from pipeline.engine import Warm, answer, prepares
 from pipeline.models import Models
-from pipeline.types import Event, Ready
+from pipeline.types import Event, Ready, StageDone
+
+
+def point_of(event: Event) -> str | None:
+    if isinstance(event, StageDone) and not event.artifact:
+        return None
+    return ":".join([event.type, *([event.stage] if hasattr(event, "stage") else [])])
 
 
 def main(points: Path, events_fd: int) -> None:
     def emit(event: Event) -> None:
         os.write(events_fd, event.model_dump_json().encode() + b"\n")
-        left = points.read_text().splitlines()
-        kind = ":".join([event.type, *([event.stage] if hasattr(event, "stage") else [])])
-        if left and left[0] == kind:
-            points.write_text("".join(f"{line}\n" for line in left[1:]))
+        line, *rest = [*points.read_text().splitlines(), ""]
+        left, point = line.split(), point_of(event)
+        if point in left:
+            left.remove(point)
+            points.write_text("".join(f"{one}\n" for one in (" ".join(left), *rest) if one))
             os.kill(os.getpid(), signal.SIGKILL)
 
     warm = Warm(Models())

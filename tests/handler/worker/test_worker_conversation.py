@@ -134,6 +134,20 @@ def test_a_retry_once_the_model_is_there(rig: Rig, bucket: MemoryStore, models: 
     assert rig.result("a.wav")["results"]["channels"] == poor["results"]["channels"]
 
 
+def test_a_retry_that_is_less_poor_keeps_its_own(rig: Rig, bucket: MemoryStore, models: Path) -> None:
+    """What a retry makes is told and kept as it is, even if something is lacking still: the poorer result of the first
+    time is not taken for it.
+    """
+    bucket.drop("input/a.wav", SPEECH, ALL)
+    for poor in ((ALIGNING, DIARIZING), (DIARIZING,)):
+        worked(rig, ConversingEngine(poor=poor))
+        told = rig.result("a.wav")["metadata"]["warnings"]
+        assert [one["parameter"] for one in told] == list(poor)
+        assert set(rig.record().degraded) == set(poor)
+        rig.clock.sleep(10)
+        Retry(rig.jobs("retry")).key("a.wav")
+
+
 def test_a_purge_takes_every_stage_along(rig: Rig, bucket: MemoryStore, models: Path) -> None:
     """Nothing of a purged recording stays: neither stages, the poor ones included, nor the voices."""
     bucket.drop("input/a.wav", SPEECH, ALL)

@@ -66,6 +66,19 @@ def test_degraded_artifacts_stay_with_their_job(rig: Rig, bucket: MemoryStore) -
     assert engine.ran == [TRANSCRIBING, GENERATING_OUTPUT]
 
 
+def test_poor_jobs_of_one_second_share_nothing(rig: Rig, bucket: MemoryStore) -> None:
+    """Two jobs that ran poorly on the same recording, claimed in the same second: neither has an artifact of the
+    other's.
+    """
+    bucket.drop("input/a.wav", SPEECH)
+    bucket.drop("input/b.wav", SPEECH, {"dropscribe": "utt_split=2"})
+    assert rig.worker(PoorEngine()).run(drain=True).completed == 2
+    one, other = rig.records()
+    assert one.token == other.token
+    assert set(one.stages) == set(other.stages) == {TRANSCRIBING, GENERATING_OUTPUT}
+    assert set(one.stages.values()).isdisjoint(other.stages.values())
+
+
 def test_a_retry_mends_what_ran_poorly(rig: Rig, bucket: MemoryStore) -> None:
     """`retry` of a job that ran poorly runs it again, and then nothing is degraded; a good one is not run again."""
     bucket.drop("input/a.wav", SPEECH)

@@ -132,6 +132,18 @@ def test_nowhere_to_keep_what_is_compiled() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, env=only, cwd=Path(__file__).parents[3])
 
 
+def test_a_numba_that_does_not_import_is_done_without(tmp_path: Path) -> None:
+    """One that was made for another numpy raises when it is imported: the loops are numpy's own then, with a line in
+    the log.
+    """
+    (tmp_path / "numba.py").write_text("raise ImportError('Numba needs NumPy 1.0 or less')")
+    code = "from pipeline.stages.alignment.sweep import best, plain; assert best() is plain; assert best() is plain"
+    root = Path(__file__).parents[3]
+    only = {**os.environ, "PYTHONPATH": f"{tmp_path}:{root}"}
+    told = subprocess.run([sys.executable, "-c", code], check=True, env=only, cwd=tmp_path, capture_output=True)
+    assert told.stderr.decode().count("Numba needs NumPy") == 1
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_what_is_no_probability(sweep: Sweep, bad: float) -> None:
     """A model that gives NaN or infinity has heard nothing: no path, rather than an arbitrary one."""

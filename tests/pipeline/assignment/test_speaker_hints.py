@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline.stages.assignment import Hints, Turn, from_posteriors, from_turns
+from pipeline.hints import Hints
+from pipeline.stages.assignment import Turn, from_posteriors, from_turns
 from tests.pipeline.assignment.dialogues import STEP, heard, row, said
 
 

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.stages.assignment import Hints, Turn, from_posteriors, from_turns
+from pipeline.hints import Hints
+from pipeline.stages.assignment import Turn, from_posteriors, from_turns
 from tests.pipeline.assignment.dialogues import STEP, heard, row, said
 
 SURE, NOT = 0.97, 0.02

@@ -173,7 +173,7 @@ def test_a_damaged_artifact_is_said(cached: Cached) -> None:
     for digest, body in cached.kept.items():
         if b'"packed"' in body:
             cached.kept[digest] = b"{}"
-    with pytest.raises(EngineFailure, match=r"diarizing.json does not tell speakers"):
+    with pytest.raises(EngineFailure, match=r"diarizing.json is no diarization"):
         cached.run(**ALL, numerals=True)
 
 

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from pipeline.errors import ModelUnavailable
+from pipeline.hints import Hints
 from pipeline.models.ladder import Below, Rung
-from pipeline.stages.assignment import Hints, from_posteriors
+from pipeline.stages.assignment import from_posteriors
 from pipeline.stages.diarize import NO_OVERLAP, TOO_MANY, diarize, route
 from pipeline.types import Span, Word
 from tests.pipeline.diarization.listeners import INFO, Known, on_disk, unheard

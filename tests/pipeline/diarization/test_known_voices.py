@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from pipeline.devices import DeviceSettings
+from pipeline.hints import Hints
 from pipeline.models.clustering import Clustering
 from pipeline.models.sortformer import Sortformer
-from pipeline.stages.assignment import Hints, from_posteriors
+from pipeline.stages.assignment import from_posteriors
 from pipeline.stages.audio import Audio
 from pipeline.stages.decode import decode
 from pipeline.stages.diarize import diarize

@@ -75,6 +75,18 @@ class Bomb:
         return (os.mkdir, (str(self.mark),))
 
 
+def test_a_sortformer_that_cannot_stream_is_refused(random_sortformer: NemoModel, tmp_path: Path) -> None:
+    """Whose speakers want a larger cache than recordings are heard with: one error with the model's name, not NeMo's
+    own.
+    """
+
+    def change(config: dict[str, Any]) -> None:
+        config["sortformer_modules"].update(spkcache_sil_frames_per_spk=100, spkcache_len=1000)
+
+    with pytest.raises(ModelUnavailable, match=r"the model edited cannot be driven chunk by chunk: .*spkcache_len"):
+        Sortformer(edited(random_sortformer, tmp_path, configured(change)), DeviceSettings(device="cpu")).begin()
+
+
 @pytest.mark.parametrize("forced", [False, True])
 def test_a_checkpoint_runs_no_code(
     random_sortformer: NemoModel, tmp_path: Path, forced: bool, monkeypatch: pytest.MonkeyPatch
