@@ -264,13 +264,14 @@ class ChildEngine:
     def _death(self) -> str:
         assert self._process is not None
         code = self._process.wait()
-        if self._log is not None:
-            self._log.join(_LAST_WORDS_SECONDS)  # what it said last may be on its way yet
         how = f"by signal {signal.Signals(-code).name}" if code < 0 else f"with exit status {code}"
         reason = " (out of memory?)" if code == -signal.SIGKILL else ""
         return f"the engine ended {how}{reason}: {self._last_words()}"
 
     def _last_words(self) -> str:
+        """Of a process that has ended."""
+        if self._log is not None:
+            self._log.join(_LAST_WORDS_SECONDS)  # what it said last may be on its way yet
         return self._tail[-1] if self._tail else "it said nothing"
 
     def _kill(self, reason: str | None = None) -> None:

@@ -288,6 +288,15 @@ def test_a_command_that_cannot_run() -> None:
     engine.close()
 
 
+def test_an_engine_that_takes_no_request() -> None:
+    """One that ends before it has read its first request is an error with its last words, even if those come late."""
+    late = ["sh", "-c", "(sleep 0.3; echo nothing is installed >&2) & exit 1"]
+    engine = ChildEngine(SystemClock(), command=late)
+    with pytest.raises(EngineDied, match="nothing is installed"):
+        events(engine, work="/" + 200_000 * "x")  # more than a pipe holds, so that writing it fails
+    engine.close()
+
+
 @pytest.mark.parametrize("hangs", [False, True])
 def test_close_ends_it(child: Make, hangs: bool) -> None:
     """`close` ends the child, also one that does not listen, and can be called again."""
