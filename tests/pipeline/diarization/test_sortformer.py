@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -55,12 +57,23 @@ def test_chunks_give_what_nemo_gives_for_the_whole(short: Sortformer) -> None:
     assert np.abs(found - wanted).max() < HALF
 
 
+@contextmanager
+def levels_kept() -> Iterator[None]:
+    """NeMo's `diarize` leaves a level of its own at every handler that its logger has, pytest's among them, which would
+    then hear nothing of later tests.
+    """
+    before = [(one, one.level) for name in ("nemo_logger", None) for one in logging.getLogger(name).handlers]
+    yield
+    for handler, level in before:
+        handler.setLevel(level)
+
+
 def test_diarize_says_the_same(random_sortformer: NemoModel) -> None:
     """NeMo's `diarize` of a short array, with the values for long delays, comes to the same posteriors."""
     diarizer = Sortformer(random_sortformer, CPU)
     diarizer.begin()
     sound = babble(40.0, seed=5)
-    with quiet():
+    with quiet(), levels_kept():
         _, tensors = diarizer._ladder.model.diarize(
             sound, sample_rate=16_000, include_tensor_outputs=True, verbose=False
         )
