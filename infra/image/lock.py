@@ -32,6 +32,7 @@ SOURCES = frozenset({"antlr4-python3-runtime"})
 _DIGEST = re.compile(r"^# from: sha256:([0-9a-f]{64})$", re.MULTILINE)
 _PIN = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)", re.MULTILINE)
 _HASH = re.compile(r"--hash=sha256:[0-9a-f]{64}\b")
+_OTHER_HASH = re.compile(r"--hash=(?!sha256:[0-9a-f]{64}\b)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +97,8 @@ def stale(folder: Path = HERE, pyproject: Path = PYPROJECT) -> list[str]:
         if digest is None or digest[1] != lock.digest:
             said.append(f"{lock.name} was not made from this pyproject.toml")
         for name, block in _blocks(text).items():
-            if not _HASH.search(block):
-                said.append(f"{lock.name}: {name} has no hash")
+            if not _HASH.search(block) or _OTHER_HASH.search(block):
+                said.append(f"{lock.name}: {name} has no hash, or one that is not SHA-256")
             if (name in SOURCES) != lock.source:
                 said.append(f"{lock.name}: {name} is in the wrong file")
     return said

@@ -117,13 +117,35 @@ def test_a_changed_dependency_makes_them_stale(tmp_path: Path, said: str, instea
     assert any(complaint in one for one in lock.stale(LOCKS, tmp_path / "pyproject.toml"))
 
 
-def test_a_pin_without_a_hash_is_noticed(tmp_path: Path) -> None:
-    """A line that somebody added by hand does not pass."""
+@pytest.mark.parametrize(
+    "hashes", ["", f" --hash=md5:{32 * '0'}", f" --hash=sha256:{64 * '0'} --hash=sha256:{63 * '0'}"]
+)
+def test_a_pin_without_a_hash_is_noticed(tmp_path: Path, hashes: str) -> None:
+    """A line that somebody added by hand does not pass, nor does one of whose hashes one is none."""
     for path in LOCKS.glob("*.txt"):
         shutil.copy(path, tmp_path)
     with (tmp_path / "cpu.txt").open("a", encoding="utf-8") as file:
-        file.write("left-pad==1.0\n")
-    assert lock.stale(tmp_path) == ["cpu.txt: left-pad has no hash"]
+        file.write(f"left-pad==1.0{hashes}\n")
+    assert lock.stale(tmp_path) == ["cpu.txt: left-pad has no hash, or one that is not SHA-256"]
+
+
+def test_the_constraints_are_exact() -> None:
+    """What machines without a GPU install is held to one version each, of libraries that the extra asks for."""
+    lines = (ROOT / "infra" / "constraints-cpu.txt").read_text("utf-8").splitlines()
+    held = [Requirement(line) for line in lines if line and not line.startswith("#")]
+    extra = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]["models"]
+    asked = {canonicalize_name(one.name): one.specifier for one in map(Requirement, extra)}
+    assert held
+    for one in held:
+        (exact,) = one.specifier
+        assert exact.operator == "=="
+        assert asked[canonicalize_name(one.name)].contains(exact.version)
+
+
+def test_the_models_folder_says_how() -> None:
+    """What lies where models would tells the build that brings some, as the Dockerfile does."""
+    (told,) = re.findall(r"docker build .*", (LOCKS / "models" / "README").read_text("utf-8"))
+    assert f"#   {told}\n" in FILE.read_text("utf-8")
 
 
 def test_what_the_engine_is_sent(dockerfile: Dockerfile) -> None:
