@@ -30,9 +30,10 @@ from handler.missed import tell_missed
 from handler.queue import SqsQueue
 from handler.settings import Settings
 from handler.sqs import Sqs
+from handler.store.base import PAGE
 from handler.store.memory import Call, MemoryStore, Phase
 from handler.store.opening import event_keys
-from handler.watch import LISTED_AT_ONCE, Pace
+from handler.watch import Pace
 from handler.worker import Worker
 
 DAY = 86_400.0  # seconds
@@ -156,7 +157,7 @@ def pages(settled: int) -> float:
     """LISTs that a scan takes, with as many markers as recordings: by counting scans of `SOME` for each 1,000."""
     if settled <= SOME:
         return float(_swept(settled)["LIST"] - _swept(0)["LIST"] + 2)
-    return pages(SOME) * (settled / LISTED_AT_ONCE) / -(-SOME // LISTED_AT_ONCE)
+    return pages(SOME) * (settled / PAGE) / -(-SOME // PAGE)
 
 
 def fleet(settled: int) -> Mapping[str, float]:

@@ -18,7 +18,7 @@ from handler.metrics import Sink, Unread
 
 log = logging.getLogger(__name__)
 
-_TO_FIRST_CLAIM = ("process", "bucket", "model", "probe", "listing", "claim")
+_TO_FIRST_CLAIM = tuple(phase for phase in metrics.PHASES if phase != "engine")
 
 
 @dataclass(frozen=True, slots=True)

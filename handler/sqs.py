@@ -130,7 +130,7 @@ class Sqs:
             try:
                 failed = self._client.send_message_batch(QueueUrl=self._url, Entries=entries).get("Failed", ())
             except Exception as error:
-                if "AccessDenied" in _code(error):
+                if "AccessDenied" in code_of(error):
                     raise AccessDenied(f"nothing may be sent to {self._url}", "Allow sqs:SendMessage on it.") from error
                 raise translated(self._url, error) from error
             if failed:
@@ -246,12 +246,13 @@ def _clients() -> tuple[Any, Any]:
         raise Usage(f"the queue's client cannot be made: {told(error)}", "Set AWS_REGION and credentials.") from error
 
 
-def _code(error: Exception) -> str:
+def code_of(error: Exception) -> str:
+    """AWS's word for what went wrong, empty if it is none of AWS's errors."""
     return str(getattr(error, "response", {}).get("Error", {}).get("Code", ""))
 
 
 def translated(name: str, error: Exception) -> HandlerError:
-    code = _code(error)
+    code = code_of(error)
     if "NonExistentQueue" in code or "QueueDoesNotExist" in code:
         return Usage(f"there is no queue {name}", "Check the URL, the region (AWS_REGION) and AWS_ENDPOINT_URL_SQS.")
     if "InvalidAddress" in code or type(error).__name__ == "ParamValidationError":

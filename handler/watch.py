@@ -16,12 +16,11 @@ from typing import Any, Protocol
 
 from handler.layout import Layout, is_batch, is_options, is_recording
 from handler.settings import Settings
-from handler.store.base import Info, Listing, Store
+from handler.store.base import PAGE, Info, Listing, Store
 from handler.types import Member, Source
 
 log = logging.getLogger(__name__)
 
-LISTED_AT_ONCE = 1000  # keys in one answer of S3's
 # The defaults of the settings scan_seconds, scan_idle_seconds and scan_page_seconds, by what a listing costs.
 _LEAST: Mapping[Listing, float] = {"free": 0.5, "own": 2.0, "paid": 2.0}
 _IDLE: Mapping[Listing, float] = {"free": 0.5, "own": 15.0, "paid": 30.0}
@@ -185,7 +184,7 @@ class Pace:
         """Seconds to wait after a scan that found work, or did not. ``batches``: one is open; ``listed``: keys that the
         scan saw.
         """
-        worth = self._page * (listed // LISTED_AT_ONCE)
+        worth = self._page * (listed // PAGE)
         if self._rarely is not None and not batches:
             return max(self._rarely, worth)
         self._pause = self.least if found_work else min(self._pause * 1.5, self._most)

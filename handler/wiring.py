@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from handler.errors import AccessDenied, Unavailable
-from handler.sqs import FIFO, told, translated
+from handler.sqs import FIFO, code_of, told, translated
 from pipeline.types import Frozen
 
 _ATTRIBUTES = ["QueueArn", "RedrivePolicy", "ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
@@ -86,7 +86,7 @@ def _is_denied(call: Callable[[], Any]) -> bool:
     try:
         call()
     except Exception as error:  # any other answer is one of somebody who was let in
-        return "AccessDenied" in _code(error)
+        return "AccessDenied" in code_of(error)
     return False
 
 
@@ -95,7 +95,7 @@ def notified(client: Any, bucket: str, prefix: str, arn: str) -> Notified:
     try:
         found = client.get_bucket_notification_configuration(Bucket=bucket)
     except Exception as error:
-        if "AccessDenied" in _code(error):
+        if "AccessDenied" in code_of(error):
             raise AccessDenied(
                 f"how {bucket} notifies may not be read", "Allow s3:GetBucketNotification, for this check alone."
             ) from error
@@ -140,7 +140,3 @@ def _object(text: str) -> dict[str, Any]:
     except ValueError:
         return {}
     return found if isinstance(found, dict) else {}
-
-
-def _code(error: Exception) -> str:
-    return str(getattr(error, "response", {}).get("Error", {}).get("Code", ""))

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
 
+PAGE = 1000  # keys of a listing in one request, on S3
+
 Listing = Literal["free", "own", "paid"]
 """What a listing of 1,000 keys costs: next to nothing (a folder), a request to a server that is somebody's own, or a
 request that is on a bill, as on AWS.

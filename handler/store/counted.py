@@ -11,9 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from handler.errors import AccessDenied, Changed, NotFound, Refused, StoreError, Unavailable
-from handler.store.base import Found, Info, Listing, Store
-
-PAGE = 1000  # keys of a listing in one request
+from handler.store.base import PAGE, Found, Info, Listing, Store
 
 Tell = Callable[[str, str], None]
 """Of a verb (get, head, list, put, delete) and an answer (ok, not_found, refused, denied, unavailable, error)."""

@@ -19,11 +19,9 @@ from typing import Literal
 
 from handler.clock import Clock
 from handler.errors import Changed, NotFound, Refused, StoreError
-from handler.store.base import Found, Info, Listing
+from handler.store.base import PAGE, Found, Info, Listing
 from handler.store.files import receive
 from handler.store.keys import encoded, one_condition
-
-PAGE = 1000  # keys a LIST request returns
 
 Verb = Literal["GET", "HEAD", "PUT", "LIST", "DELETE"]
 Phase = Literal["before", "after"]

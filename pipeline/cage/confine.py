@@ -19,6 +19,7 @@ from pathlib import Path
 from pipeline.cage import calls, paths
 from pipeline.cage.kernel import PR_SET_NO_NEW_PRIVS, call, prctl
 from pipeline.cage.wish import Cage
+from pipeline.memory import machine_bytes
 
 OPEN_FILES = 4096
 PROCESSES = 16_384  # of the user, threads included, on the whole machine: what the kernel counts
@@ -85,15 +86,6 @@ def _lower(kind: int, limit: int) -> None:
     hard = resource.getrlimit(kind)[1]
     most = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
     resource.setrlimit(kind, (most, most))
-
-
-def machine_bytes() -> int:
-    """Bytes of memory that this machine has, or that its container may use if that is less."""
-    most = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    for name in ("memory.max", "memory/memory.limit_in_bytes"):  # cgroups of version 2 and 1
-        with contextlib.suppress(OSError, ValueError):
-            most = min(most, int((Path("/sys/fs/cgroup") / name).read_text()))
-    return most
 
 
 def _move_temporary(cage: Cage) -> None:

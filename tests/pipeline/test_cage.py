@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from pipeline.cage.confine import OPEN_FILES, PROCESSES, machine_bytes
+from pipeline.cage.confine import OPEN_FILES, PROCESSES
+from pipeline.memory import machine_bytes
 
 CAGED = Path(__file__).with_name("caged.py")
 ROOT = Path(__file__).parents[2]

@@ -14,8 +14,8 @@ from handler.cli.bucket import Bucket
 from handler.cli.doctor.finding import Context, Finding
 from handler.errors import AccessDenied, NotFound
 from handler.layout import is_recording
+from handler.store.base import PAGE
 
-_ENOUGH = 1000  # objects to look at: one page of a listing
 _NAME = ".dropscribe-doctor-"  # a dot file: nobody takes it for a result
 _SKEW_SECONDS = 5.0  # of a clock, beyond which times that people read are misleading
 _REFUSED_SECONDS = 900.0  # beyond which S3 refuses signatures
@@ -43,7 +43,7 @@ def _reading(bucket: Bucket) -> list[str]:
     """Of the recordings: to list them, and to read one."""
     layout, store = bucket.layout, bucket.store
     try:
-        page = list(itertools.islice(store.list(layout.input), _ENOUGH))
+        page = list(itertools.islice(store.list(layout.input), PAGE))
     except AccessDenied:
         return [f"s3:ListBucket for {bucket.where(layout.input)}"]
     found = (info.key for info in page if is_recording(info.key.removeprefix(layout.input)))

@@ -10,9 +10,8 @@ from handler.cli.bucket import Bucket, folder_of
 from handler.cli.doctor.finding import Context, Finding
 from handler.errors import NotFound
 from handler.layout import is_recording
+from handler.store.base import PAGE
 from handler.store.probe import probe
-
-_ENOUGH = 1000  # objects to look at: one page of a listing
 
 
 def bucket_answers(context: Context) -> Finding:
@@ -32,14 +31,14 @@ def inputs_can_be_listed(context: Context) -> Finding:
             detail=f"{context.bucket.where(layout.input)} leads out of the bucket, to {led}: nothing in it is seen",
             advice="Make it a folder of its own; mount (bind) the other one there, or give its parent as the bucket.",
         )
-    page = list(itertools.islice(store.list(layout.input), _ENOUGH))
+    page = list(itertools.islice(store.list(layout.input), PAGE))
     count = sum(is_recording(info.key.removeprefix(layout.input)) for info in page)
     where = context.bucket.where(layout.input)
     if not count:
         return Finding(
             status="ok", detail=f"none yet in {where}", advice="`dropscribe submit` drops some, or copy them there."
         )
-    return Finding(status="ok", detail=f"{count}{' or more' if len(page) == _ENOUGH else ''} in {where}")
+    return Finding(status="ok", detail=f"{count}{' or more' if len(page) == PAGE else ''} in {where}")
 
 
 def _led_out(bucket: Bucket) -> Path | None:

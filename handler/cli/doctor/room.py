@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 from importlib import metadata
 from pathlib import Path
 
+from packaging.requirements import Requirement
+
 from handler.cli.doctor.finding import Context, Finding
 from handler.cli.screen import size
+from pipeline.memory import GROUPS, container_bytes
 
 _MEMINFO = Path("/proc/meminfo")  # proc(5), in KiB
-_GROUPS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))  # cgroups(7), v2, v1
 _LITTLE_MEMORY = 4 * 2**30  # bytes for all of this: handler, engine, a small Whisper, and the sound
 _LITTLE_DISK = 5 * 2**30  # bytes that a large Whisper and a separator take
 _BESIDE = ("ctranslate2", "torch", "torchaudio", "nemo_toolkit", "demucs")  # told, where they are installed
-_REQUIREMENT = re.compile(r"([A-Za-z0-9._-]+)(?:\[[^\]]*\])?([^;]*)(;.*)?")
 
 
-def memory(context: Context, meminfo: Path = _MEMINFO, groups: tuple[Path, ...] = _GROUPS) -> Finding:
+def memory(context: Context, meminfo: Path = _MEMINFO, groups: tuple[Path, ...] = GROUPS) -> Finding:
     """What this machine has, or what the container it is in may use, if that is less."""
     try:
         lines = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
         total, free = (int(lines[name].split()[0]) * 1024 for name in ("MemTotal", "MemAvailable"))
     except (OSError, ValueError, KeyError, IndexError):
         return Finding(status="ok", detail="the system does not say how much memory there is")
-    limit = min((found for path in groups if (found := _limit(path)) is not None), default=total)
+    limit = container_bytes(groups) or total
     room = min(total, limit)
     data = {"total": total, "available": free, "limit": limit if limit < total else None}
     detail = f"{size(room)}{' allowed to this container' if limit < total else ''}, {size(min(free, room))} free"
@@ -37,14 +37,6 @@ def memory(context: Context, meminfo: Path = _MEMINFO, groups: tuple[Path, ...] 
         advice = f"Large models need more; give {size(_LITTLE_MEMORY)} or more, or name a small model."
         return Finding(status="warn", detail=detail, advice=advice, data=data)
     return Finding(status="ok", detail=detail, data=data)
-
-
-def _limit(path: Path) -> int | None:
-    """None where there is none; a number near 2^63 is none, too."""
-    try:
-        return int(path.read_text())
-    except (OSError, ValueError):
-        return None
 
 
 def models_disk(context: Context) -> Finding:
@@ -87,31 +79,8 @@ def _version(name: str) -> str | None:
 
 def _wrong(line: str) -> str:
     """What is wrong with one requirement: an installed version out of its bounds. What is absent is another check's."""
-    found = _REQUIREMENT.fullmatch(line.strip())
-    there = _version(found[1]) if found is not None else None
-    if found is None or there is None:
+    asked = Requirement(line)
+    there = _version(asked.name)
+    if there is None or asked.specifier.contains(there, prereleases=True):
         return ""
-    for bound in found[2].strip(" ()").split(","):
-        relation = re.match(r"[<>=]*", bound.strip())
-        if relation is not None and not _holds(there, relation[0], bound.strip().removeprefix(relation[0])):
-            return f"{found[1]} {there} in the place of {found[1]}{found[2].strip()}"
-    return ""
-
-
-def _holds(there: str, relation: str, bound: str) -> bool:
-    """Of the relations that this project asks for; of others nothing is known, and nothing said."""
-    have, wanted = _numbers(there), _numbers(bound)
-    width = max(len(have), len(wanted))
-    padded = [(*numbers, *[0] * (width - len(numbers))) for numbers in (have, wanted)]
-    match relation:
-        case ">=":
-            return padded[0] >= padded[1]
-        case "<":
-            return padded[0] < padded[1]
-    return True
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    """The release alone: ``2.11.0+cpu`` as (2, 11, 0)."""
-    release = re.match(r"\d+(\.\d+)*", version.strip())
-    return tuple(int(part) for part in release[0].split(".")) if release else ()
+    return f"{asked.name} {there} in the place of {asked.name}{asked.specifier}"
