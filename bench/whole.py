@@ -162,7 +162,9 @@ def _memory(scratch: Path, model: Model, plan: Plan) -> list[Row]:
 
 
 def write_over_music(path: Path, seconds: float) -> Path:
-    """A WAV of speech with chords under it that change every second, 12 dB below full scale."""
+    """A WAV of speech with chords under it that change every second, 32 dB below full scale. The tests' Whisper has
+    heard clean speech alone; under louder music it would be asked thrice for most windows, which real ones are not.
+    """
     write_speech(path, seconds)
     spoken = path.with_suffix(".speech.wav")
     path.rename(spoken)
@@ -182,7 +184,7 @@ def _chord(second: int) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
     root = 220.0 * 2 ** ((5 * second % 12) / 12)
     tones = [root * step * over for step in (1.0, 1.26, 1.5) for over in (1, 2, 3)]
     wave_ = sum(np.sin(2 * np.pi * tone * time) for tone in tones)
-    return np.asarray(wave_ / len(tones) * 8000 * np.exp(-2 * time))
+    return np.asarray(wave_ / len(tones) * 800 * np.exp(-2 * time))
 
 
 def main() -> int:
