@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
 from typing import Any
 
-import pipeline.flow
 from pipeline.__main__ import main
+from pipeline.cores import share_cores
 
 
 def one_at_a_time(most: int, **named: Any) -> ThreadPoolExecutor:
@@ -22,7 +23,8 @@ def one_at_a_time(most: int, **named: Any) -> ThreadPoolExecutor:
 
 def install() -> None:
     """From now on every flow of this process runs one step at a time."""
-    flow: Any = pipeline.flow
+    share_cores()  # before numpy comes with the flow
+    flow: Any = import_module("pipeline.flow")
     flow.ThreadPoolExecutor = one_at_a_time
 
 

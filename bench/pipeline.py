@@ -6,8 +6,9 @@ Each side is a process of its own that stays warm (`bench.sides`); the sides tak
 that a busy machine slows all of them, and the median of the pieces' ratios counts, with the least and the greatest
 beside it. Speech is what `bench.speech` makes. Two sets of weights: the trained tiny Whisper of the tests, with which
 everything that is not the model weighs most; and random ones of base's size (`bench.shapes`), nearer to what is used,
-of which an hour would take too long here. Memory and whole jobs are measured with the first alone. Whole jobs run in
-the real engine (`bench.engine`). Everything on the CPU.
+of which an hour would take too long here. Our sides have what an engine asks of its environment (`pipeline.cores`).
+Memory and whole jobs are measured with the first weights alone. Whole jobs run in the real engine (`bench.engine`).
+Everything on the CPU.
 """
 
 from __future__ import annotations

@@ -26,12 +26,14 @@ from typing import TYPE_CHECKING, Any
 
 from bench.engine import ROOT, process_mb
 from bench.speech import LANGUAGE
+from pipeline.cores import ASKED
 
 if TYPE_CHECKING:
     from pipeline.catalog import Model
     from pipeline.models.base import Recogniser
 
 SIDES = ("ours", "batched", "ungated", "sequential")
+OURS = ("ours", "ungated")
 
 
 class Side:
@@ -40,7 +42,8 @@ class Side:
     def __init__(self, name: str, model: Path, *, batch: int) -> None:
         self.name = name
         command = [sys.executable, "-m", "bench.sides", name, str(model), str(batch)]
-        environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+        asked = ASKED if name in OURS else {}  # as our engine's own process does
+        environment = {**asked, **os.environ, "CUDA_VISIBLE_DEVICES": ""}
         self._child = subprocess.Popen(
             command, cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
@@ -214,7 +217,7 @@ def main() -> int:
     recogniser.setLevel(logging.DEBUG)
     recogniser.addHandler(again)
     side: _Ours | _Theirs
-    if name in ("ours", "ungated"):
+    if name in OURS:
         side = _Ours(model, batch, gated=name == "ours")
     else:
         side = _Theirs(model, batch, sequential=name == "sequential")

@@ -102,7 +102,9 @@ def _watch_beside(notes: _Notes) -> None:
 
 def main() -> int:
     from pipeline.__main__ import main as pipeline
+    from pipeline.cores import share_cores
 
+    share_cores()  # before the libraries that are watched
     watch(Path(sys.argv[1]))
     return pipeline(sys.argv[2:])
 

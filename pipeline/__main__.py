@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, get_args
 
+from pipeline.cores import share_cores
 from pipeline.devices import THRESHOLD, ComputeType, Device, DeviceSettings
 from pipeline.errors import OptionsError, PipelineError, UnreadableMedia, sentence
 from pipeline.types import Event, JobRequest, Progress
@@ -27,6 +28,7 @@ _HOME = "~/.cache/dropscribe"  # DROPSCRIBE_HOME's default, as in the handler's 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns the exit status; what goes wrong is one line on stderr."""
     given = _parser().parse_args(arguments)
+    share_cores()
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(name)s: %(message)s")
     try:
         if given.command == "engine":

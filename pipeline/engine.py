@@ -42,10 +42,6 @@ _ANSWERED: TypeAdapter[JobRequest | ExportRequest] = TypeAdapter(
 
 EXIT_DEVICE_LOST = 75  # EX_TEMPFAIL of sysexits.h: another process may have more luck
 
-# Each library has an OpenMP of its own that knows nothing of the others': while its threads wait they must leave the
-# cores to whichever stage works beside. Read when a library is loaded.
-_WAIT = ("OMP_WAIT_POLICY", "PASSIVE")
-
 _STATM = Path("/proc/self/statm")  # proc(5): pages in all, and resident
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
@@ -62,7 +58,6 @@ class Warm:
 def serve(requests: BinaryIO, events_fd: int, models: Models | None = None) -> int:
     """Run jobs until ``requests`` ends. Returns the process's exit status."""
     os.dup2(2, 1)  # what libraries print must not reach whoever reads our stdout
-    os.environ.setdefault(*_WAIT)
     events = os.fdopen(events_fd, "wb", buffering=0)
     _die_with_parent()
     emit = _emitter(events)

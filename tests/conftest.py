@@ -15,7 +15,6 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import logging
-import os
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,10 +23,10 @@ from typing import Any
 
 import pytest
 
+from pipeline.cores import share_cores
 from tests.s3_place import Place, given_place, made_place
 
-# Read when a library is loaded. Tests run side by side, and threads that spin take the cores from the others.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+share_cores()  # tests run side by side, too
 
 _MODELS = Path(__file__).parent / "models"
 _HEAVY = ("torch", "demucs", "nemo")

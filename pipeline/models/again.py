@@ -34,10 +34,16 @@ _LOGPROB, _COMPRESSION, _NO_SPEECH = -1.0, 2.4, 0.6
 Attempt = Callable[[WhisperModel, Planned], Decoded]
 
 
-def alone(whisper: WhisperModel, window: Planned) -> Planned:
-    """The window without previous text, and encoded: for the attempts below."""
-    encoded = encoded_of(whisper, [window])
-    return replace(window, plan=replace(window.plan, before=()), row=to_host(encoded)[0])
+def alone(window: Planned) -> Planned:
+    """The window without previous text: for the attempts below."""
+    return replace(window, plan=replace(window.plan, before=()))
+
+
+def with_row(whisper: WhisperModel, window: Planned) -> Planned:
+    """With what the encoder makes of the window, from which samples are drawn again and again. `sequential` does not
+    use it.
+    """
+    return replace(window, row=to_host(encoded_of(whisper, [window]))[0])
 
 
 def sequential(whisper: WhisperModel, window: Planned) -> Decoded:

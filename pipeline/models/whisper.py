@@ -14,7 +14,7 @@ from functools import partial
 
 from pipeline.catalog import Model
 from pipeline.errors import OptionsError
-from pipeline.models.again import ATTEMPTS, Attempt, alone
+from pipeline.models.again import ATTEMPTS, Attempt, alone, sequential, with_row
 from pipeline.models.base import Batch, Request, Window, placed
 from pipeline.models.decoding import Decoded, Heard, Planned, decode, hear
 from pipeline.models.gate import GATE, Evidence, Gate, Verdict, without_loops
@@ -160,10 +160,12 @@ class WhisperRecogniser:
         """The first attempt that passes or finds silence, else the best of all: then its words are doubtful."""
         log.debug("%.1f s is decoded again: %s", window.start, ", ".join(verdict.faults))
         best, found, vain = first, verdict, 0
-        [single] = self._loaded.run([planned], lambda one: [alone(self._loaded.whisper, one[0])])
+        single = alone(planned)
         for attempt in ATTEMPTS:
             if vain >= PATIENCE and not found.repeats:
                 break
+            if attempt is not sequential and single.row is None:
+                [single] = self._loaded.run([single], lambda one: [with_row(self._loaded.whisper, one[0])])
             [decoded] = self._loaded.run([single], partial(self._one, attempt))
             if not decoded.text:  # of a stretch that it leaves out the decoder gives no measures
                 decoded = replace(decoded, no_speech=first.no_speech)

@@ -16,7 +16,8 @@ from whisper_rig import NATO, all_words, model_of, run, texts
 
 from pipeline.catalog import resolve
 from pipeline.devices import DeviceSettings
-from pipeline.models.again import ATTEMPTS, DEPARTURES, Attempt, _draw, alone, sampled, sequential
+from pipeline.models import whisper
+from pipeline.models.again import ATTEMPTS, DEPARTURES, Attempt, _draw, alone, sampled, sequential, with_row
 from pipeline.models.base import Request, Rough, Window
 from pipeline.models.decoding import Decoded, Plan, Planned
 from pipeline.models.gate import Gate
@@ -34,7 +35,7 @@ def loaded(fixed_whisper: Path) -> LoadedWhisper:
 
 def planned(loaded: LoadedWhisper, seconds: float = 4.2, seed: int = 0, **request: object) -> Planned:
     plan = Prompts(loaded.whisper, Request.model_validate(request)).plan("en")
-    return alone(loaded.whisper, Planned(noise(seconds, seed=seed), plan))
+    return with_row(loaded.whisper, alone(Planned(noise(seconds, seed=seed), plan)))
 
 
 # ── the attempts ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -219,6 +220,16 @@ def test_a_loop_is_never_given_up_early(loaded: LoadedWhisper) -> None:
     recogniser = scripted(loaded, *[LOOPING] * len(ATTEMPTS), spoken("out of it at last, and with good words"))
     assert words_of(recogniser) == "out of it at last, and with good words"
     assert recogniser.made == len(ATTEMPTS)
+
+
+def test_only_samples_need_the_encoder(loaded: LoadedWhisper, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whisper's own mode, which comes first and often is enough, encodes for itself; all samples share one encoding."""
+    encoded: list[Planned] = []
+    monkeypatch.setattr(whisper, "with_row", lambda model, window: encoded.append(window) or with_row(model, window))
+    assert words_of(scripted(loaded, LOOPING, spoken("what was really said"))) == "what was really said"
+    assert encoded == []
+    words_of(scripted(loaded, *[LOOPING] * len(ATTEMPTS), LOOPING))
+    assert len(encoded) == 1
 
 
 def test_silence_found_later_is_silence(loaded: LoadedWhisper) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import re
 import signal
 import subprocess
@@ -111,6 +112,20 @@ def test_waiting_threads_leave_the_cores(
         assert counts
         assert all((count > 0) is spins for count in counts)
         monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="where there is one core, nobody has more threads")
+def test_numpy_has_no_threads_of_its_own(start: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They would spin for a while after each small product, and keep a core from the model; who wants them says so."""
+    monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
+    threads = []
+    for wanted in (None, "2"):
+        if wanted is not None:
+            monkeypatch.setenv("OPENBLAS_NUM_THREADS", wanted)
+        engine = start()
+        threads.append(len(list(Path(f"/proc/{engine.process.pid}/task").iterdir())))
+        engine.end()
+    assert threads[1] == threads[0] + 1
 
 
 def test_it_ends_with_its_stdin(start: Any) -> None:
