@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -25,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from bench import rig
+from bench.engine import process_mb
 from bench.nets import REAL_SEPARATOR, TINY_SEPARATOR, lacking, left_out, write_separator
 from bench.table import Row, show
 
@@ -190,7 +190,7 @@ def _memory(folder: Path, minutes: float) -> dict[str, Any]:
     audio, wide = _sound(folder / "n", seconds, 16_000, 1), _sound(folder / "w", seconds, RATE, 2)
     (folder / "v").mkdir()
     separate(wide, audio, folder / "v", separator, lambda done, total: None, per_channel=False)
-    return {"megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+    return {"megabytes": process_mb(os.getpid(), "VmHWM")}  # not ru_maxrss, which begins with the parent's
 
 
 def _music(each: int) -> dict[str, Any]:
