@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.engine import ROOT, process_mb
 from bench.speech import LANGUAGE
-from pipeline.cores import ASKED
+from pipeline.cores import asked
 
 if TYPE_CHECKING:
     from pipeline.catalog import Model
@@ -42,8 +42,8 @@ class Side:
     def __init__(self, name: str, model: Path, *, batch: int) -> None:
         self.name = name
         command = [sys.executable, "-m", "bench.sides", name, str(model), str(batch)]
-        asked = ASKED if name in OURS else {}  # as our engine's own process does
-        environment = {**asked, **os.environ, "CUDA_VISIBLE_DEVICES": ""}
+        environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+        environment |= asked(environment) if name in OURS else {}  # as an engine does
         self._child = subprocess.Popen(
             command, cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )

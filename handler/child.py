@@ -40,7 +40,7 @@ _PACKAGES = str(Path(pipeline.__file__).parents[1])
 
 # The child sees these variables and no others: no AWS_*, no tokens, no proxies that may carry a password.
 _ALLOWED = {"PATH", "LANG", "LANGUAGE", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "PYTHONPATH", "VIRTUAL_ENV", "SYSTEMROOT"}
-_ALLOWED_PREFIXES = ("LC_", "CUDA_", "NVIDIA_", "OMP_", "MKL_", "CT2_", "OPENBLAS_")
+_ALLOWED_PREFIXES = ("LC_", "CUDA_", "NVIDIA_", "OMP_", "GOMP_", "MKL_", "CT2_", "OPENBLAS_")
 
 
 class Engine(Protocol):
