@@ -7,10 +7,12 @@ import json
 import subprocess
 import tomllib
 from collections.abc import Sequence
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import pytest
+from packaging.requirements import Requirement
 
 from infra.audit import EXIT_FOUND, EXIT_NOT_AUDITED, PYPROJECT, Run, advisories, gaps, main, make_sbom
 
@@ -28,10 +30,9 @@ FOUND = {
 
 
 def sbom_of(**changed: Any) -> dict[str, Any]:
-    """An SBOM with all that the project needs, but for what is changed; None leaves one out."""
-    versions = {"boto3": "1.44.5", "click": "8.3", "pydantic": "2.14.3", "pydantic-settings": "2.16.3", "rich": "14.1",
-                "tenacity": "9.1", "av": "18.1.0", "faster-whisper": "1.2.1", "numpy": "2.3", "pocketsphinx": "5.1.1",
-                "text2num": "3.1", "prometheus-client": "0.25"}  # fmt: skip
+    """An SBOM with all that the project needs, as it is here, but for what is changed; None leaves one out."""
+    names = [Requirement(line).name for line in PROJECT["dependencies"]]
+    versions: dict[str, str | None] = {name: metadata.version(name) for name in names}
     root = {"name": PROJECT["name"], "version": changed.pop("version", PROJECT["version"])}
     versions |= {name.replace("_", "-"): version for name, version in changed.items()}
     components = [{"name": name, "version": version} for name, version in versions.items() if version is not None]
