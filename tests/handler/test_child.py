@@ -103,6 +103,7 @@ def test_the_child_sees_no_secret(child: Make, monkeypatch: pytest.MonkeyPatch, 
         if name != "LD_PRELOAD":
             monkeypatch.setenv(name, value)
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    monkeypatch.setenv("GOMP_SPINCOUNT", "5")
     dump = "json.dump(dict(os.environ), open(os.path.join(request['work'], 'environ'), 'w'))"
     engine = child(f"def job(request, emit):\n    {dump}\n    emit({{'type': 'done'}})")
     assert events(engine, str(tmp_path)) == [Done()]
@@ -111,7 +112,7 @@ def test_the_child_sees_no_secret(child: Make, monkeypatch: pytest.MonkeyPatch, 
     assert not [name for name in seen if name.startswith(("AWS_", "DROPSCRIBE_"))]
     assert "s3cret" not in json.dumps(seen)
     assert seen["PATH"] == os.environ["PATH"]
-    assert seen["OMP_NUM_THREADS"] == "2"
+    assert (seen["OMP_NUM_THREADS"], seen["GOMP_SPINCOUNT"]) == ("2", "5")
     assert seen["HF_HUB_OFFLINE"] == "1"
 
 
