@@ -25,7 +25,7 @@ MORE = tuple(
     (f"en-us+{name}", pitch, 170)
     for name, pitch in [
         ("m1", 40), ("f1", 55), ("Alex", 45), ("belinda", 65), ("boris", 25), ("Denis", 40), ("edward", 50),
-        ("Gene", 35), ("Jacky", 70), ("linda", 75), ("Marco", 55), ("norbert", 30), ("steph", 60), ("Storm", 20),
+        ("Gene", 35), ("Jacky", 70), ("linda", 75), ("Marco", 55), ("norbert", 30), ("Andy", 35), ("Storm", 20),
         ("travis", 45), ("zac", 65),
     ]
 )  # fmt: skip

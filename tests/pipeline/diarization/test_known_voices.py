@@ -66,7 +66,7 @@ def test_sortformer_knows_who_speaks_when(few: Sortformer, tmp_path: Path, numbe
 def test_speakers_keep_their_numbers(few: Sortformer, tmp_path: Path) -> None:
     """Twenty minutes of the same three people: who was 0 at the beginning is 0 at the end."""
     audio, turns = heard(1, tmp_path / "audio")
-    again, seconds = 30, audio.info.duration
+    again, seconds = 20, audio.info.duration
     long = on_disk(tmp_path / "long", np.tile(audio.read(0, 0, audio.samples), again))
     found = diarize(long, spans(audio), Hints(), few, None, unheard)
     assert found is not None
