@@ -1,4 +1,4 @@
-"""Two workers, twenty inputs, two hundred faults of all kinds where a seed puts them. The seed is printed;
+"""Two workers, twenty-four inputs, two hundred faults of all kinds where a seed puts them. The seed is printed;
 DROPSCRIBE_FAULTS_SEED replays the plan (which worker meets which fault is the machine's).
 """
 
@@ -15,7 +15,7 @@ from faulty_proxy import Call, Plan
 
 pytestmark = pytest.mark.proof
 
-INPUTS, FAULTS, RATE = 20, 200, 0.45
+INPUTS, FAULTS, RATE = 24, 200, 0.45  # of 20 inputs the work was once done before the last faults had their turn
 HANGS = 2  # each costs a client's patience
 CALM = 16 * INPUTS  # requests for so many inputs without a fault, and without listings
 COST = 2  # requests that a fault adds, at most: asked again, and a write is read back in between
