@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import wave
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -81,7 +82,9 @@ def _said(paths: list[Path], seed: int) -> Iterator[Pcm]:
             yield np.zeros(int(random.uniform(0.3, 1.5) * SAMPLE_RATE), np.int16)
 
 
+@cache
 def _decoded(path: Path) -> Pcm:
+    """Decoded once: faster-whisper collects all garbage each time, a second's work where NeMo is loaded."""
     from faster_whisper.audio import decode_audio
 
     samples: Pcm = (decode_audio(str(path), sampling_rate=SAMPLE_RATE) * 32767).astype(np.int16)

@@ -12,9 +12,11 @@ and `tell`, for figures that are printed at the end.
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import importlib.util
 import logging
+import sys
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -27,6 +29,7 @@ from pipeline.cores import share_cores
 from tests.s3_place import Place, given_place, made_place
 
 share_cores()  # tests run side by side, too
+gc.set_threshold(20_000)  # each client of boto3 leaves so much garbage that the search took a third of some tests' time
 
 _MODELS = Path(__file__).parent / "models"
 _HEAVY = ("torch", "demucs", "nemo")
@@ -59,6 +62,17 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     missing = [name for name in _HEAVY if importlib.util.find_spec(name) is None] if "heavy" in item.keywords else []
     if missing and not item.config.getoption("--fast"):
         pytest.fail(f"{', '.join(missing)} missing: `./run test` installs the extra `models`; --fast leaves it out")
+
+
+_MODULES = pytest.StashKey[int]()
+
+
+def pytest_runtest_teardown(item: pytest.Item) -> None:
+    """What libraries keep for good, a million objects with NeMo, is not gone through whenever garbage is collected."""
+    if len(sys.modules) > item.config.stash.get(_MODULES, 0) + 200:
+        gc.collect()
+        gc.freeze()
+        item.config.stash[_MODULES] = len(sys.modules)
 
 
 def _cuda() -> bool:

@@ -68,7 +68,7 @@ def request(work: str = "/nowhere") -> JobRequest:
 
 
 def events(engine: ChildEngine, work: str = "/nowhere", limit: float = 60.0) -> list[Event | None]:
-    return list(engine.run(request(work), time_limit=lambda duration: limit, poll=30.0))
+    return list(engine.run(request(work), time_limit=lambda duration: limit, poll=min(30.0, limit)))
 
 
 def gone(pid: int) -> bool:

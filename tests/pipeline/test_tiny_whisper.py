@@ -23,7 +23,7 @@ LONG = next(recording for recording in RECORDINGS if recording.path.stem == "en-
 
 @cache
 def whisper() -> WhisperModel:
-    return WhisperModel(str(MODEL), device="cpu", compute_type="int8", cpu_threads=2, local_files_only=True)
+    return WhisperModel(str(MODEL), device="cpu", compute_type="int8", cpu_threads=1, local_files_only=True)
 
 
 def sequential(sound: np.ndarray, **options: object) -> list[Segment]:

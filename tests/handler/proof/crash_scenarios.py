@@ -7,8 +7,6 @@ both, so that a second fault may hit either, and over the commands that somebody
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +14,7 @@ from typing import Any
 
 from proof_ledger import USER
 from proof_queue import Exchange
-from proof_world import HOPELESS, MAY_PASS, FaultKind, World
+from proof_world import HOPELESS, MAY_PASS, FaultKind, World, scratch
 
 from handler.sweep import GRACE_SECONDS, Limits
 from pipeline.plan import GENERATING_OUTPUT, TRANSCRIBING
@@ -189,11 +187,8 @@ SCENARIOS = (
 
 def disturbed(scenario: Scenario, faults: tuple[Fault, ...], *, trace: bool = False, **settings: object) -> Run:
     """One run. Without ``faults`` it tells how many requests the victim makes."""
-    folder = Path(tempfile.mkdtemp(prefix="proof-"))
-    try:
+    with scratch() as folder:
         return _disturbed(scenario, dict(faults), folder, trace, settings)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _disturbed(

@@ -8,9 +8,7 @@ What a seed does depends on nothing else.
 
 from __future__ import annotations
 
-import shutil
 import sys
-import tempfile
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -18,7 +16,7 @@ from pathlib import Path
 
 from proof_ledger import USER
 from proof_queue import Exchange
-from proof_world import HOPELESS, KINDS, MAY_PASS, FaultKind, World
+from proof_world import HOPELESS, KINDS, MAY_PASS, FaultKind, World, scratch
 
 from handler.sweep import GRACE_SECONDS, Limits
 
@@ -187,15 +185,12 @@ class Story:
 
 
 def simulate(seed: int, *, ahead: bool = False, trace: bool = False) -> Outcome:
-    folder = Path(tempfile.mkdtemp(prefix="proof-"))
-    try:
+    with scratch() as folder:
         story = Story(seed, folder)
         story.world.ahead = ahead
         if trace:
             story.world.log = []
         return story.play(seed)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def main(arguments: list[str]) -> int:

@@ -34,6 +34,7 @@ def outcome(folder: Path, tests: list[str]) -> subprocess.CompletedProcess[str]:
         "no:cacheprovider",
         "-o",
         f"pythonpath={folder}",
+        f"--basetemp={folder / 'tmp'}",  # its own: runs side by side would tidy up one another's
         *tests,
     ]
     process = subprocess.Popen(
