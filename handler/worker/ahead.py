@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import shutil
 import threading
 from collections.abc import Callable, Iterable, Set
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from shutil import disk_usage
 
 from pydantic import ValidationError
 
@@ -40,6 +40,7 @@ log = logging.getLogger(__name__)
 
 _MOST_LOOKS = 3  # inputs that are looked at during one job, until one is worth fetching
 _FREE_SHARE = 0.1  # of the scratch disk, which the job under way may need
+_FREE_BYTES = 4 << 30  # a tenth of a large disk is more than any job needs; this is 37 hours of sound
 _DECODED = 2  # times the recording's size that stays free beside: sound takes more room once it is decoded
 _LAST_SECONDS = 2.0  # for a download that was told to end: what is not over then ends with the process
 
@@ -86,7 +87,6 @@ class Ahead:
         hand: Hand,
         stop: threading.Event,
         beside: Beside | None,
-        free: Callable[[Path], tuple[int, int, int]] = shutil.disk_usage,
     ) -> None:
         self._store = store
         self._layout = layout
@@ -98,7 +98,6 @@ class Ahead:
         self._hand = hand
         self._stop = stop
         self._beside = beside
-        self._free = free
         self._looked: set[str] = set()  # at these during the present job
 
     def job_begins(self) -> None:
@@ -157,7 +156,10 @@ class Ahead:
         fetch.info = noticed.info
         self._intake.check(noticed)
         parsed, _ = self._intake.options(noticed, following.options)
-        if self._is_done(noticed, parsed) or not self._has_room(noticed.info.size):
+        if self._is_done(noticed, parsed):
+            return None
+        if not self._has_room(noticed.info.size):
+            log.debug("%s is not fetched ahead: too little of the disk would stay free", noticed.source.key)
             return None
         go_on = partial(self._go_on, fetch)
         go_on()
@@ -209,5 +211,5 @@ class Ahead:
         return True
 
     def _has_room(self, size: int) -> bool:
-        total, _, free = self._free(self._scratch)
-        return free - size >= max(total * _FREE_SHARE, size * _DECODED)
+        total, _, free = disk_usage(self._scratch)
+        return free - size >= max(min(total * _FREE_SHARE, _FREE_BYTES), size * _DECODED)

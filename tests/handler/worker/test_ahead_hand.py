@@ -162,14 +162,27 @@ def test_one_who_waits_may_give_up(tmp_path: Path, clock: OwnedClock) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(("free", "fetched"), [(99, False), (100 + len(SECOND) - 1, False), (100 + len(SECOND), True)])
-def test_the_disk_is_not_filled(three: Rig, clock: OwnedClock, tmp_path: Path, free: int, fetched: bool) -> None:
-    """A tenth of the scratch disk stays free: of 1,000 bytes a hundred."""
+@pytest.mark.parametrize(
+    ("total", "free", "fetched"),
+    [
+        (1000, 100 + len(SECOND) - 1, False),
+        (1000, 100 + len(SECOND), True),
+        (1 << 40, (4 << 30) + len(SECOND) - 1, False),
+        (1 << 40, (4 << 30) + len(SECOND), True),
+        (100, 3 * len(SECOND) - 1, False),
+        (100, 3 * len(SECOND), True),
+    ],
+)
+def test_the_disk_is_not_filled(
+    three: Rig, clock: OwnedClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, total: int, free: int, fetched: bool
+) -> None:
+    """A tenth of the scratch disk stays free; of a large one 4 GiB; of any twice the recording's size."""
+    monkeypatch.setattr("handler.worker.ahead.disk_usage", lambda path: (total, total - free, free))
     hand, stop = Hand(clock), threading.Event()
     intake = Intake(three.store, three.layout, clock, three.settings, tmp_path, lambda: None, in_turn, hand)
     ahead = Ahead(
         three.store, three.layout, clock, three.settings, tmp_path, ScriptedEngine(),
-        intake=intake, hand=hand, stop=stop, beside=in_turn, free=lambda path: (1000, 1000 - free, free),
+        intake=intake, hand=hand, stop=stop, beside=in_turn,
     )  # fmt: skip
     ahead.meanwhile(lambda: [Upcoming("input/b.wav")])
     assert hand.fetch is not None
