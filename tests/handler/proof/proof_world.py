@@ -20,6 +20,7 @@ from functools import cache, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal, TypeVar
+from unittest.mock import patch
 
 from proof_check import check_end
 from proof_ledger import USER, Ledger
@@ -57,10 +58,13 @@ def _settings() -> Settings:
 
 @contextmanager
 def scratch() -> Iterator[Path]:
-    """An empty folder for one run; in memory, where the system has such a place: a disk takes half of a run's time."""
+    """An empty folder for one run, with room for what is fetched ahead, however full this machine's disk is. It lies in
+    memory, where the system has such a place: a disk takes half of a run's time.
+    """
     memory = Path("/dev/shm")
     where = memory if os.access(memory, os.W_OK) else None
-    with TemporaryDirectory(prefix="proof-", dir=where, ignore_cleanup_errors=True) as name:
+    room = patch("handler.worker.ahead.disk_usage", lambda path: (1 << 40, 0, 1 << 40))
+    with room, TemporaryDirectory(prefix="proof-", dir=where, ignore_cleanup_errors=True) as name:
         yield Path(name)
 
 
